@@ -1,0 +1,1 @@
+"""zstream: a streaming engine of equal workers that grows and shrinks while records flow."""

@@ -1,0 +1,1 @@
+"""docopt -> one call -> exit code."""

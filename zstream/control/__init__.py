@@ -1,0 +1,1 @@
+"""PURE. Decides: events in, effects out."""

@@ -1,0 +1,1 @@
+"""PURE per batch. Computes: batches in, batches out; links and migration."""

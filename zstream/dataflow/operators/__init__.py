@@ -1,0 +1,1 @@
+"""One class an operator; the contract kit runs each."""

@@ -1,0 +1,1 @@
+"""turn(now): control first, then a bounded number of batches, then effects in order."""

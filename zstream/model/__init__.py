@@ -1,0 +1,1 @@
+"""Frozen values that every room shares. Nothing here does anything but hold and compare."""

@@ -1,0 +1,149 @@
+"""What stands in the control log. A decision is appended before anyone acts on it (I4).
+
+Every record carries its author's term and a nonce; readers pass over a record with a lower term
+than one before it. Written by *create if absent*, one winner a number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zstream.model.ids import Incarnation, KeyGroup, LogNumber, RequestId, RescaleId, Run, Term
+from zstream.model.membership import Member, Placement, RoutingTable
+
+
+@dataclass(frozen=True)
+class TermOpened:
+    """A leadership begins; its author is the leader until a newer one stands in the log."""
+
+    term: Term
+    nonce: int
+    author: Incarnation
+    name: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """Says only that the author is alive, while a member does not hear it (see election)."""
+
+    term: Term
+    nonce: int
+
+
+@dataclass(frozen=True)
+class RescaleOpened:
+    """A start, grow or shrink was accepted and its requests are bound to this id."""
+
+    term: Term
+    nonce: int
+    id: RescaleId
+    kind: str  # "start" | "grow" | "shrink"
+    cause: str
+    requests: tuple[RequestId, ...]
+    joiners: tuple[Member, ...]
+    leavers: tuple[Incarnation, ...]
+    says: str  # what the asker is told at once, such as "Shrinking by 2 workers!"
+
+
+@dataclass(frozen=True)
+class GenerationOpened:
+    """The next routing table. All switch to it; moves are the difference to the one before.
+
+    fresh: key groups whose old owner died: their new owner starts them empty.
+    wave, waves: which wave of its rescale this is (1-based); 0 of 0 for a removal after a death
+    and for the generation that lets the leavers go.
+    """
+
+    term: Term
+    nonce: int
+    run: Run
+    table: RoutingTable
+    placement: Placement
+    rescale: RescaleId
+    wave: int
+    waves: int
+    fresh: tuple[KeyGroup, ...]
+    cause: str
+
+
+@dataclass(frozen=True)
+class WaveTimes:
+    """What one wave cost. Pauses are milliseconds, one for each key group moved."""
+
+    moved: int
+    seconds: float
+    records_held: int
+    pauses_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class RescaleClosed:
+    """How a rescale ended: "done", "undone" (nothing changed) or "failed" (and says why)."""
+
+    term: Term
+    nonce: int
+    id: RescaleId
+    kind: str
+    cause: str
+    outcome: str
+    says: str
+    requests: tuple[RequestId, ...]
+    joined: tuple[str, ...]
+    left: tuple[str, ...]
+    key_groups_moved: int
+    seconds: float
+    slowest_key_group_ms: float
+    records_held: int
+    pauses_ms: tuple[float, ...]
+    timeline: tuple[tuple[str, float], ...]  # (what, seconds since it was opened)
+
+
+@dataclass(frozen=True)
+class ShutdownOpened:
+    """The whole cluster drains and stops."""
+
+    term: Term
+    nonce: int
+    request: RequestId
+    cause: str
+
+
+@dataclass(frozen=True)
+class ShutdownClosed:
+    """Everything in flight is out; every worker exits with 0."""
+
+    term: Term
+    nonce: int
+    request: RequestId
+    says: str
+
+
+@dataclass(frozen=True)
+class Base:
+    """The log's whole state in one record. Readers start at the newest; only below is cleaned."""
+
+    term: Term
+    nonce: int
+    number: LogNumber
+    leader: Incarnation
+    leader_name: str
+    run: Run
+    rescales: int  # how many were ever opened: the number in the next rescale's id
+    generation: GenerationOpened | None
+    open: RescaleOpened | None
+    closed: tuple[RescaleClosed, ...]
+    shutdown: ShutdownOpened | None
+    stopped: ShutdownClosed | None
+
+
+LogRecord = (
+    TermOpened
+    | Renewed
+    | RescaleOpened
+    | GenerationOpened
+    | RescaleClosed
+    | ShutdownOpened
+    | ShutdownClosed
+    | Base
+)

@@ -1,0 +1,22 @@
+"""Where records go that a user's function refused."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+
+class DeadLetter(NamedTuple):
+    """One record that a function raised on."""
+
+    operator: str
+    where: str  # "alphabet.py:16", the line that made the operator
+    key: Any
+    record: Any
+    error: str  # "ValueError: bad vote"
+    traceback: str
+    at: str  # "alphabet.py:17", the line of the user's code that raised, or ""
+
+
+class DeadLetters(Protocol):
+    def add(self, letter: DeadLetter) -> None:
+        """Keep it; never blocks for long and never raises."""

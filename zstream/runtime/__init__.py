@@ -1,0 +1,1 @@
+"""The production shell: sockets, poller, signals, processes, telemetry."""

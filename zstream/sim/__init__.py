@@ -1,0 +1,1 @@
+"""A second shell: the same driver over seeded ports, with an oracle."""

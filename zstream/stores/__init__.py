@@ -1,0 +1,1 @@
+"""Control log and keyed state storage: one file a store."""

@@ -1,0 +1,1 @@
+"""What users get to test their own topologies."""

@@ -1,0 +1,1 @@
+"""What a person writes: streams, operators, specs; checked and compiled into stages."""
