@@ -20,6 +20,7 @@ class TermOpened:
     nonce: int
     author: Incarnation
     name: str
+    cluster: str  # the cluster's id, the same in all of its terms
     cause: str
 
 
@@ -116,6 +117,7 @@ class ShutdownClosed:
     term: Term
     nonce: int
     request: RequestId
+    drained: bool  # False: the deadline came first, `says` tells what was still under way
     says: str
 
 
@@ -128,6 +130,7 @@ class Base:
     number: LogNumber
     leader: Incarnation
     leader_name: str
+    cluster: str
     run: Run
     rescales: int  # how many were ever opened: the number in the next rescale's id
     generation: GenerationOpened | None

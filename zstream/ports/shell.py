@@ -1,0 +1,45 @@
+"""All that a worker's driver needs of the world around it, in one port."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from zstream.ports.connectors import Reader, Writer
+from zstream.ports.letters import DeadLetters
+from zstream.ports.log import LogDesk
+from zstream.ports.transport import Transport
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a worker ended. says: a sentence for its last line, or "" when all is said."""
+
+    code: int
+    says: str
+
+
+class Shell(Protocol):
+    """The surroundings of one worker process; production and simulator each have one."""
+
+    @property
+    def transport(self) -> Transport: ...
+
+    @property
+    def log(self) -> LogDesk: ...
+
+    @property
+    def dead_letters(self) -> DeadLetters: ...
+
+    def open_log(self, path: str) -> None:
+        """The cluster's control log is at `path`. Raises ConnectorError when out of reach."""
+
+    def open_reader(self, source: str) -> Reader:
+        """Open a source that is placed on this worker. Raises ConnectorError."""
+
+    def open_writer(self, sink: str) -> Writer:
+        """Open a sink. Raises ConnectorError."""
+
+    def say(self, level: str, event: str, text: str, fields: Mapping[str, Any]) -> None:
+        """One line for people and programs. level: "debug", "info", "warning" or "error"."""
