@@ -36,6 +36,8 @@ class Config:
     outbox_bytes_max: int = 8 * MIB  # over all links of a worker; then sources stop everywhere
     hold_bytes_max: int = 64 * MIB  # records waiting for a key group on its way
     sink_bytes_max: int = 8 * MIB  # what the outside has not taken yet, per sink and worker
+    control_peers_max: int = 512  # connections to other workers' control addresses
+    dead_letters_bytes_max: int = 64 * MIB  # the file's size; then dead letters are only counted
 
     # Liveness.
     pulse_interval_ms: int = 200  # heartbeats, sent from beside the loop

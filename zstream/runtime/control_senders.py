@@ -1,0 +1,79 @@
+"""One DEALER for each control address that is spoken to, the least recently used closed first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from contextlib import suppress
+
+import zmq
+
+from zstream.config import Config
+
+ZmqContext = zmq.Context[zmq.Socket[bytes]]
+ZmqSocket = zmq.Socket[bytes]
+
+_MESSAGES_QUEUED_MAX = 256  # for one address; what is behind is dropped, the protocols repeat it
+
+
+class ControlSenders:
+    """Best effort sending to control addresses. Belongs to the one thread that uses it."""
+
+    def __init__(self, context: ZmqContext, config: Config) -> None:
+        self._context = context
+        self._config = config
+        self._sockets: OrderedDict[str, ZmqSocket] = OrderedDict()
+
+    def send(self, address: str, payload: bytes) -> None:
+        """Hand it over if there is room, else drop it. An address that is none is dropped too."""
+        socket = self._sockets.get(address)
+        if socket is None:
+            socket = self._open(address)
+            if socket is None:
+                return
+        else:
+            self._sockets.move_to_end(address)
+        with suppress(zmq.Again):
+            socket.send(payload, zmq.NOBLOCK)
+
+    def close(self, linger_ms: int) -> None:
+        """Close all; what was handed over has so long to go out."""
+        for socket in self._sockets.values():
+            socket.close(linger_ms)
+        self._sockets.clear()
+
+    def _open(self, address: str) -> ZmqSocket | None:
+        socket: ZmqSocket = self._context.socket(zmq.DEALER)
+        set_common_options(socket, self._config, self._config.control_bytes_max)
+        socket.setsockopt(zmq.SNDHWM, _MESSAGES_QUEUED_MAX)
+        allow_ipv6(socket, address)
+        try:
+            socket.connect(f"tcp://{address}")
+        except zmq.ZMQError:  # not an address: it came off the wire, so it is not obeyed
+            socket.close(0)
+            return None
+        while len(self._sockets) >= self._config.control_peers_max:
+            _, oldest = self._sockets.popitem(last=False)
+            oldest.close(0)
+        self._sockets[address] = socket
+        return socket
+
+
+def set_common_options(socket: ZmqSocket, config: Config, message_bytes_max: int) -> None:
+    """What every socket of a worker is given: nothing lingers, nothing is unlimited.
+
+    message_bytes_max: a peer that sends more is disconnected by ZeroMQ.
+    """
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, message_bytes_max)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
+    socket.setsockopt(zmq.RECONNECT_IVL, 50)  # ZeroMQ adds jitter, because there is a maximum
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, config.lease_ms // 2)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, config.dead_after_ms)
+    socket.setsockopt(zmq.HEARTBEAT_TTL, config.dead_after_ms)
+
+
+def allow_ipv6(socket: ZmqSocket, address: str) -> None:
+    """For "[host]:port" only: elsewhere ZeroMQ would use mapped addresses, or fail without IPv6."""
+    if address.startswith("["):
+        socket.setsockopt(zmq.IPV6, 1)
