@@ -376,12 +376,6 @@ def test_what_is_allowed_is_not_an_offence(rule: str, path: str, source: str) ->
 
 # Put together here, so that this file does not hold them either.
 PRIVATE = ["/tmp/" + "venv", "/wo" + "rk/", "py" + "pi.org", "python" + "hosted.org"]
-    "/tmp/" + "venv",
-    "/wo" + "rk/",
-    "py" + "pi.org",
-    "python" + "hosted.org",
-    "/opt/" + "py",
-]
 
 
 def committed_files() -> list[Path]:
