@@ -1,0 +1,279 @@
+"""Control messages and log records as bytes: strict, by the type hints of their dataclasses.
+
+    message  = [class name, [field, field, ...]]            msgpack, fields in order
+    record   = magic "ZLOG", format version u16, crc32 of the body u32, body (as a message)
+
+Decoding checks everything against the hints: whatever comes in is either exactly such a message
+or a WireError. All ints in messages are counts, numbers or sizes, so none may be negative.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from struct import Struct
+from typing import Any, Union, get_args, get_origin, get_type_hints
+from zlib import crc32
+
+import msgpack
+
+from zstream.errors import InvariantBroken, WireError
+from zstream.model.membership import RoutingTable
+from zstream.model.records import LogRecord
+from zstream.wire.messages import Answer, ClientRequest, Envelope
+
+LOG_FORMAT = 1
+
+Message = Envelope | ClientRequest | Answer
+
+_LOG_MAGIC = b"ZLOG"
+_LOG_HEADER = Struct("<4sHI")
+
+Step = Callable[[Any], Any]  # one field's value to what msgpack packs, or back and checked
+
+
+def encode_message(message: Message) -> bytes:
+    """A control message as bytes."""
+    return _encode(message, Message)
+
+
+def decode_message(data: bytes) -> Message:
+    """The message. Raises WireError for anything that is not exactly one."""
+    message: Message = _decode(data, Message, "control message")
+    return message
+
+
+def encode_record(record: LogRecord) -> bytes:
+    """A log record as it stands in the control log."""
+    body = _encode(record, LogRecord)
+    return _LOG_HEADER.pack(_LOG_MAGIC, LOG_FORMAT, crc32(body)) + body
+
+
+def decode_record(data: bytes) -> LogRecord:
+    """The log record. Raises WireError that says whether it is foreign, newer, or damaged."""
+    if data[:4] != _LOG_MAGIC or len(data) < _LOG_HEADER.size:
+        raise WireError("this is no record of a zstream control log.")
+    _, version, checksum = _LOG_HEADER.unpack_from(data)
+    if version > LOG_FORMAT:
+        raise WireError(
+            f"the control log was written by a newer zstream (format {version}); "
+            f"this one reads up to format {LOG_FORMAT}. Update this worker."
+        )
+    if version < 1:
+        raise WireError("a record of the control log is damaged: format version 0.")
+    body = data[_LOG_HEADER.size :]
+    if crc32(body) != checksum:
+        raise WireError("a record of the control log is damaged: its checksum does not fit.")
+    record: LogRecord = _decode(body, LogRecord, "log record")
+    return record
+
+
+def encode_plain(value: Any) -> bytes:
+    """A JSON-able value: None, bool, int, float, str, and lists and str-keyed dicts of them."""
+    data: bytes = msgpack.packb(value, unicode_errors="surrogatepass")
+    return data
+
+
+def decode_plain(data: bytes) -> Any:
+    """The value, tuples as lists. Raises WireError for what `encode_plain` does not write."""
+    try:
+        return msgpack.unpackb(data, unicode_errors="surrogatepass", ext_hook=_no_extension)
+    except Exception as error:
+        raise WireError(f"a plain value cannot be read: {error}") from error
+
+
+def _encode(message: Any, hint: Any) -> bytes:
+    try:
+        data: bytes = msgpack.packb(
+            _encoder(hint)(message), strict_types=True, unicode_errors="surrogatepass"
+        )
+    except Exception as error:
+        raise InvariantBroken(
+            f"a message is not as its class says: {error!r}: {message}"
+        ) from error
+    return data
+
+
+def _decode(data: bytes, hint: Any, what: str) -> Any:
+    try:
+        tree = msgpack.unpackb(data, unicode_errors="surrogatepass", ext_hook=_no_extension)
+        return _decoder(hint)(tree)
+    except Exception as error:  # rubbish fails in a hundred ways, and none may get out
+        raise WireError(f"a {what} cannot be read: {error}") from error
+
+
+def _no_extension(code: int, data: bytes) -> Any:
+    raise ValueError(f"unknown extension type {code}")
+
+
+# ---------------------------------------------------------------- by type hints
+
+
+def _hints(cls: type) -> list[Any]:
+    hints = get_type_hints(cls)
+    return [hints[field.name] for field in fields(cls)]
+
+
+def _plain(hint: Any) -> Any:
+    """The hint without NewType: Term is an int."""
+    while hasattr(hint, "__supertype__"):
+        hint = hint.__supertype__
+    return hint
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else ()
+
+
+def _of_union(members: tuple[Any, ...]) -> dict[str, type]:
+    return {member.__name__: member for member in members if is_dataclass(member)}
+
+
+@cache
+def _encoder(hint: Any) -> Step:
+    hint = _plain(hint)
+    if members := _members(hint):
+        return _union_encoder(_of_union(members), type(None) in members)
+    if is_dataclass(hint):
+        return _class_encoder(hint)
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Mapping:
+        inner = _encoder(arguments[1])
+        return lambda value: {key: inner(item) for key, item in value.items()}
+    if origin is tuple and arguments[1:] == (...,):
+        inner = _encoder(arguments[0])
+        return list if inner is _as_is else lambda value: list(map(inner, value))
+    if origin is tuple:
+        steps = [_encoder(argument) for argument in arguments]
+        return lambda value: [step(item) for step, item in zip(steps, value, strict=True)]
+    return float if hint is float else _as_is
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _class_encoder(cls: Any) -> Step:
+    pairs = [
+        (field.name, _encoder(hint)) for field, hint in zip(fields(cls), _hints(cls), strict=True)
+    ]
+    return lambda value: [step(getattr(value, name)) for name, step in pairs]
+
+
+def _union_encoder(members: dict[str, type], optional: bool) -> Step:
+    steps = {cls: (name, _encoder(cls)) for name, cls in members.items()}
+
+    def encode(value: Any) -> Any:
+        if value is None and optional:
+            return None
+        name, step = steps[type(value)]
+        return [name, step(value)]
+
+    return encode
+
+
+@cache
+def _decoder(hint: Any) -> Step:
+    hint = _plain(hint)
+    if members := _members(hint):
+        return _union_decoder(_of_union(members), type(None) in members)
+    if is_dataclass(hint):
+        return _class_decoder(hint)
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Mapping:
+        return _mapping_decoder(_decoder(arguments[1]))
+    if origin is tuple and arguments[1:] == (...,):
+        return _row_decoder(arguments[0])
+    if origin is tuple:
+        return _tuple_decoder([_decoder(argument) for argument in arguments])
+    return _natural if hint is int else _scalar_decoder(hint)
+
+
+def _natural(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r:.40} where a count should be")
+    return value
+
+
+def _scalar_decoder(cls: type) -> Step:
+    def decode(value: Any) -> Any:
+        if type(value) is not cls:
+            raise ValueError(f"{value!r:.40} where a {cls.__name__} should be")
+        return value
+
+    return decode
+
+
+def _list(value: Any, length: int | None = None) -> list[Any]:
+    if type(value) is not list or (length is not None and len(value) != length):
+        raise ValueError("wrong number of fields" if type(value) is list else "no list of fields")
+    return value
+
+
+def _class_decoder(cls: Any) -> Step:
+    steps = [_decoder(hint) for hint in _hints(cls)]
+    check = _CHECKS.get(cls, _as_is)
+
+    def decode(value: Any) -> Any:
+        row = _list(value, len(steps))
+        return check(cls(*[step(item) for step, item in zip(steps, row, strict=True)]))
+
+    return decode
+
+
+def _union_decoder(members: dict[str, type], optional: bool) -> Step:
+    steps = {name: _decoder(cls) for name, cls in members.items()}
+
+    def decode(value: Any) -> Any:
+        if value is None and optional:
+            return None
+        name, content = _list(value, 2)
+        step = steps.get(name) if type(name) is str else None
+        if step is None:
+            raise ValueError(f"unknown kind {name!r:.40}")
+        return step(content)
+
+    return decode
+
+
+def _mapping_decoder(inner: Step) -> Step:
+    def decode(value: Any) -> Any:
+        if type(value) is not dict or not set(map(type, value)) <= {str}:
+            raise ValueError("no mapping by names")
+        return {key: inner(item) for key, item in value.items()}
+
+    return decode
+
+
+def _row_decoder(hint: Any) -> Step:
+    inner = _decoder(hint)
+    if _plain(hint) is not int:
+        return lambda value: tuple(map(inner, _list(value)))
+
+    def decode(value: Any) -> Any:
+        """A table's owners are a thousand ints, so they are checked by loops in C."""
+        row = _list(value)
+        if not set(map(type, row)) <= {int} or min(row, default=0) < 0:
+            raise ValueError("something else where counts should be")
+        return tuple(row)
+
+    return decode
+
+
+def _tuple_decoder(steps: list[Step]) -> Step:
+    def decode(value: Any) -> Any:
+        row = _list(value, len(steps))
+        return tuple([step(item) for step, item in zip(steps, row, strict=True)])
+
+    return decode
+
+
+def _checked_table(table: RoutingTable) -> RoutingTable:
+    if max(table.owners + table.spread, default=-1) >= len(table.members):
+        raise ValueError("a routing table names members that it does not have")
+    return table
+
+
+_CHECKS: dict[type, Step] = {RoutingTable: _checked_table}
