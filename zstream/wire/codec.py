@@ -90,9 +90,7 @@ def _encode(message: Any, hint: Any) -> bytes:
             _encoder(hint)(message), strict_types=True, unicode_errors="surrogatepass"
         )
     except Exception as error:
-        raise InvariantBroken(
-            f"a message is not as its class says: {error!r}: {message}"
-        ) from error
+        raise InvariantBroken(f"not as its class says: {message}: {error!r}") from error
     return data
 
 
@@ -127,15 +125,17 @@ def _members(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else ()
 
 
-def _of_union(members: tuple[Any, ...]) -> dict[str, type]:
-    return {member.__name__: member for member in members if is_dataclass(member)}
+def _but_none(members: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(member for member in members if member is not type(None))
 
 
 @cache
 def _encoder(hint: Any) -> Step:
     hint = _plain(hint)
     if members := _members(hint):
-        return _union_encoder(_of_union(members), type(None) in members)
+        present = _but_none(members)
+        step = _encoder(present[0]) if len(present) == 1 else _union_encoder(present)
+        return step if present == members else lambda value: None if value is None else step(value)
     if is_dataclass(hint):
         return _class_encoder(hint)
     origin, arguments = get_origin(hint), get_args(hint)
@@ -162,12 +162,10 @@ def _class_encoder(cls: Any) -> Step:
     return lambda value: [step(getattr(value, name)) for name, step in pairs]
 
 
-def _union_encoder(members: dict[str, type], optional: bool) -> Step:
-    steps = {cls: (name, _encoder(cls)) for name, cls in members.items()}
+def _union_encoder(members: tuple[Any, ...]) -> Step:
+    steps = {cls: (cls.__name__, _encoder(cls)) for cls in members}
 
     def encode(value: Any) -> Any:
-        if value is None and optional:
-            return None
         name, step = steps[type(value)]
         return [name, step(value)]
 
@@ -178,7 +176,9 @@ def _union_encoder(members: dict[str, type], optional: bool) -> Step:
 def _decoder(hint: Any) -> Step:
     hint = _plain(hint)
     if members := _members(hint):
-        return _union_decoder(_of_union(members), type(None) in members)
+        present = _but_none(members)
+        step = _decoder(present[0]) if len(present) == 1 else _union_decoder(present)
+        return step if present == members else lambda value: None if value is None else step(value)
     if is_dataclass(hint):
         return _class_decoder(hint)
     origin, arguments = get_origin(hint), get_args(hint)
@@ -223,12 +223,10 @@ def _class_decoder(cls: Any) -> Step:
     return decode
 
 
-def _union_decoder(members: dict[str, type], optional: bool) -> Step:
-    steps = {name: _decoder(cls) for name, cls in members.items()}
+def _union_decoder(members: tuple[Any, ...]) -> Step:
+    steps = {cls.__name__: _decoder(cls) for cls in members}
 
     def decode(value: Any) -> Any:
-        if value is None and optional:
-            return None
         name, content = _list(value, 2)
         step = steps.get(name) if type(name) is str else None
         if step is None:

@@ -184,31 +184,31 @@ def _from_little(typecode: str, data: bytes) -> array[Any]:
 class SnapshotChunk(NamedTuple):
     """A piece of one key group's state on its way from origin to target.
 
-    index: 0 for the first piece; last: no piece comes after this one.
+    piece: 0 for the first one; last: no piece comes after this one.
     """
 
     generation: Generation
     group: KeyGroup
-    index: int
+    piece: int
     last: bool
     payload: bytes
 
 
 def encode_snapshot(
-    generation: Generation, group: KeyGroup, index: int, last: bool, payload: bytes
+    generation: Generation, group: KeyGroup, piece: int, last: bool, payload: bytes
 ) -> bytes:
     """The body of a SNAPSHOT frame."""
-    return _SNAPSHOT.pack(generation, group, index, last) + payload
+    return _SNAPSHOT.pack(generation, group, piece, last) + payload
 
 
 def decode_snapshot(body: bytes) -> SnapshotChunk:
     """Raises WireError for what is too short to be a chunk."""
     try:
-        generation, group, index, last = _SNAPSHOT.unpack_from(body)
+        generation, group, piece, last = _SNAPSHOT.unpack_from(body)
     except StructError:
         raise WireError("a snapshot chunk is too short.") from None
     if last > 1:
         raise WireError("a snapshot chunk is damaged.")
     return SnapshotChunk(
-        Generation(generation), KeyGroup(group), index, last == 1, body[_SNAPSHOT.size :]
+        Generation(generation), KeyGroup(group), piece, last == 1, body[_SNAPSHOT.size :]
     )
