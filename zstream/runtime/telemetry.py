@@ -1,7 +1,8 @@
 """What a worker says: a line of text for a person, or of JSON for a program.
 
-All of it goes through the standard library's logging, logger "zstream", to standard error;
-standard output is for the data of a Stdout sink and for `--json`.
+All of it goes through the standard library's logging, logger "zstream", to standard error, as do
+the few lines that connectors log by themselves. Standard output is for the data of a Stdout sink
+and for `--json`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Telemetry:
         self._repeats = RepeatLimit(clock)
         self._logger = logging.getLogger("zstream")
         self._handler = logging.StreamHandler(log or sys.stderr)
-        self._handler.setFormatter(JsonLines() if log_format == "json" else Text())
+        form = JsonLines if log_format == "json" else Text
+        self._handler.setFormatter(form(worker))
         self._logger.addHandler(self._handler)
         self._logger.setLevel(logging.INFO)
         self._logger.propagate = False
@@ -61,14 +63,10 @@ class Telemetry:
                 return
             if times:
                 text = f"{text} ({times} times more since it was last said)"
-        line = {"event": event, "worker": self._worker, "text": text, "fields": dict(fields)}
-        self._logger.log(number, text, extra={"said": line})
+        self._logger.log(number, "%s", text, extra={"event": event, "fields": dict(fields)})
         if self._out is not None:
-            print(
-                as_json({**fields, "event": event, "worker": self._worker, "text": text}),
-                file=self._out,
-                flush=True,
-            )
+            line = {**fields, "event": event, "worker": self._worker, "text": text}
+            print(as_json(line), file=self._out, flush=True)
 
     def close(self) -> None:
         self._handler.flush()
@@ -96,34 +94,32 @@ class RepeatLimit:
 
 
 class Text(logging.Formatter):
-    """ "w0: cluster `alphabet` is up": the worker's name and the sentence."""
+    """The worker's name and the sentence: "w0: cluster `alphabet` is up"."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        said = getattr(record, "said", None)
-        return f"{said['worker']}: {said['text']}" if said else super().format(record)
+    def __init__(self, worker: str) -> None:
+        super().__init__(f"{worker}: %(message)s")
 
 
 class JsonLines(logging.Formatter):
     """An object a line: ts, level, event, worker, text, and the fields of the event."""
 
+    def __init__(self, worker: str) -> None:
+        super().__init__()
+        self._worker = worker
+
     def format(self, record: logging.LogRecord) -> str:
-        said = getattr(record, "said", None) or {
-            "event": "log",
-            "worker": "",
-            "text": record.getMessage(),
-            "fields": {},
-        }
         moment = datetime.fromtimestamp(record.created, timezone.utc)
-        return as_json(
-            {
-                **said["fields"],
-                "ts": moment.isoformat(timespec="milliseconds"),
-                "level": record.levelname.lower(),
-                "event": said["event"],
-                "worker": said["worker"],
-                "text": said["text"],
-            }
-        )
+        line = {
+            **getattr(record, "fields", {}),
+            "ts": moment.isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", "log"),
+            "worker": self._worker,
+            "text": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return as_json(line)
 
 
 def as_json(value: Mapping[str, Any]) -> str:
