@@ -4,6 +4,21 @@ A *stage* is what runs between two exchanges. It has no object of its own: a bat
 at an entry, and the steps behind that entry call each other directly until a step ends in an
 exchange (a key boundary) or a sink. Every worker compiles the same topology to the same plan,
 so entry ids mean the same everywhere.
+
+What becomes of the nodes:
+
+- source: an entry. Its `decode` is no step: it is applied at the entry, in the source's name.
+- sink: a step without outputs. Its `encode` is applied there, in the sink's name.
+- key_by: a step whose one edge goes to a keyed entry. A key_by without a function keeps the keys
+  that records have: it stands before a stateful step whose records have left the worker that
+  owns their key, because a step with parallel=False was on the way.
+- merge: nothing. All its inputs list the same steps.
+- rebalance: a balanced entry; the edges of the step before it go there.
+- parallel=False: a pinned entry, unless all that comes in is in one pinned place already.
+
+Edges go from steps, and an entry names steps. So where an entry's records go straight through
+another exchange (a source that is rebalanced, a key_by before parallel=False), a step of kind
+rebalance without a function stands between: it passes records on as they are.
 """
 
 from __future__ import annotations
@@ -83,4 +98,4 @@ class Plan:
     sinks: Mapping[str, SinkPlan]
     pinned: tuple[str, ...]  # names of the steps with parallel=False that have an entry
     fingerprint: str
-    outline: tuple[tuple[str, str, str], ...]  # (operator, kind, where)
+    outline: tuple[tuple[str, str, str], ...]  # (what, what it is, where); see outline.py

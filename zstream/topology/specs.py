@@ -41,21 +41,28 @@ class Source(Generic[T_co]):
 
     decode: turns what the reader gives into a record, or None where it gives records.
     parallel: read by each worker that the cluster starts with, not by the initializer alone.
+    after_crash: what is lost when a worker that reads it dies.
     """
 
     decode: Callable[[Any], T_co] | None = None
     address: str | None = None
     parallel: bool = False
     needs_address: ClassVar[bool] = False
+    after_crash: ClassVar[str] = "what was read and is under way; a new start reads from the first"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sink(Generic[T_contra]):
-    """Base of all sink specs. encode: turns a record into bytes (str is written as UTF-8)."""
+    """Base of all sink specs.
+
+    encode: turns a record into bytes; str is written as UTF-8.
+    after_crash: what is lost when a worker that writes it dies.
+    """
 
     encode: Callable[[T_contra], bytes | str] | None = None
     address: str | None = None
     needs_address: ClassVar[bool] = False
+    after_crash: ClassVar[str] = "what was on its way out; nothing is written twice"
 
 
 # ---------------------------------------------------------------- framings
@@ -136,6 +143,7 @@ class TcpSource(Source[T]):
 
     framing: Framing[Any]
     needs_address: ClassVar[bool] = True
+    after_crash: ClassVar[str] = "what was sent and is under way; senders must connect again"
 
     @overload
     def __init__(
