@@ -34,9 +34,9 @@ class FileReader:
     """
 
     def __init__(
-        self, name: str, path: str, cutter: Cutter, follow: bool, config: Config | None = None
+        self, who: str, path: str, cutter: Cutter, follow: bool, config: Config | None = None
     ) -> None:
-        self._who = f"source {name}"
+        self._who = who
         self._path = path
         self._cutter = cutter
         self._follow = follow
@@ -120,8 +120,8 @@ class FileReader:
 class FileWriter:
     """Appends bytes (or str, as UTF-8) to a file, which is made when it is not there."""
 
-    def __init__(self, name: str, path: str) -> None:
-        self._who = f"sink {name}"
+    def __init__(self, who: str, path: str) -> None:
+        self._who = who
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:

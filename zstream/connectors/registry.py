@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from zstream.config import Config
@@ -11,27 +12,41 @@ from zstream.connectors.file import FileReader, FileWriter
 from zstream.connectors.framing import make_cutter
 from zstream.connectors.memory import GenerateReader, MemoryReader
 from zstream.connectors.stdout import StdoutWriter
-from zstream.connectors.tcp import TcpReader, TcpWriter
+from zstream.connectors.tcp import TcpReader, TcpWriter, listen
 from zstream.errors import ConnectorError, UsageError
 from zstream.ports.connectors import Reader, Writer
 from zstream.topology import specs
 
-# Each gets the spec, the name, the address ("" where the spec needs none), and the limits.
+
+def _tcp_source(spec: specs.TcpSource[Any], name: str, address: str, config: Config) -> Reader:
+    who = f"source {name}"
+    cutter = partial(make_cutter, spec.framing, who)
+    cutter()  # a framing that cannot work is refused here, not when the first sender comes
+    return TcpReader(who, listen(address, who, f"--in {name}@HOST:PORT"), cutter, config)
+
+
+def _file_source(spec: specs.FileSource[Any], name: str, _: str, config: Config) -> Reader:
+    who = f"source {name}"
+    return FileReader(who, spec.path, make_cutter(spec.framing, who), spec.follow, config)
+
+
+def _csv_source(spec: specs.CsvSource[Any], name: str, _: str, config: Config) -> Reader:
+    who = f"source {name}"
+    return FileReader(who, spec.path, RowCutter(who), spec.follow, config)
+
+
+# Each is called with the spec, the name, the address ("" where none is needed), and the limits.
 READERS: dict[type, Callable[[Any, str, str, Config], Reader]] = {
-    specs.TcpSource: lambda s, name, at, config: TcpReader(name, at, s.framing, config),
-    specs.FileSource: lambda s, name, _, config: FileReader(
-        name, s.path, make_cutter(s.framing, f"source {name}"), s.follow, config
-    ),
-    specs.CsvSource: lambda s, name, _, config: FileReader(
-        name, s.path, RowCutter(f"source {name}"), s.follow, config
-    ),
-    specs.Memory: lambda s, *_: MemoryReader(s.records),
-    specs.Generate: lambda s, *_: GenerateReader(s.per_second, s.count),
+    specs.TcpSource: _tcp_source,
+    specs.FileSource: _file_source,
+    specs.CsvSource: _csv_source,
+    specs.Memory: lambda spec, *_: MemoryReader(spec.records),
+    specs.Generate: lambda spec, *_: GenerateReader(spec.per_second, spec.count),
 }
 WRITERS: dict[type, Callable[[Any, str, str], Writer]] = {
-    specs.TcpSink: lambda _, name, at: TcpWriter(name, at),
-    specs.FileSink: lambda s, name, _: FileWriter(name, s.path),
-    specs.Stdout: lambda _, name, __: StdoutWriter(name),
+    specs.TcpSink: lambda _, name, address: TcpWriter(f"sink {name}", address),
+    specs.FileSink: lambda spec, name, _: FileWriter(f"sink {name}", spec.path),
+    specs.Stdout: lambda _, name, __: StdoutWriter(f"sink {name}"),
 }
 
 

@@ -16,8 +16,8 @@ class StdoutWriter:
     Where `sys.stdout` was replaced, by a notebook or a test, lines go there instead.
     """
 
-    def __init__(self, name: str) -> None:
-        self._who = f"sink {name}"
+    def __init__(self, who: str) -> None:
+        self._who = who
         self._output: DescriptorOutput | None = None
         own = sys.__stdout__
         if own is not None and sys.stdout is own:

@@ -16,19 +16,20 @@ import logging
 import os
 import selectors
 import socket
+import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from zstream.config import Config
 from zstream.connectors.address import join_address, resolve
-from zstream.connectors.framing import Cutter, make_cutter
+from zstream.connectors.framing import Cutter
 from zstream.connectors.outgoing import as_bytes
 from zstream.errors import ConnectorError
-from zstream.topology.specs import Framing
 
 CONNECTIONS_MAX = 500  # senders of one source: half of the usual limit of 1,024 open files
+BACKLOG = 128  # senders that wait to be accepted
 ACCEPTS_MAX = 64  # in one read, so that a crowd of new senders does not hold up the old ones
 ACCEPT_AGAIN_SECONDS = 1.0  # after the operating system had no descriptor left
 RECEIVE_BYTES_MIN = 4096  # a connection's share of one read, however many others there are
@@ -56,24 +57,28 @@ class TcpReader:
     `source_read_bytes_max`. When nobody calls `read`, nothing is received, and TCP slows the
     senders down. Order is kept within each connection.
 
+    who: how messages name it, "source alphabet". make_cutter: one for each connection.
     unfinished_records: broken off in the middle by a closing connection, and so dropped.
     refused_connections: closed because their bytes could not be cut into records.
     """
 
     def __init__(
-        self, name: str, address: str, framing: Framing[Any], config: Config | None = None
+        self,
+        who: str,
+        listener: socket.socket,
+        make_cutter: Callable[[], Cutter],
+        config: Config | None = None,
     ) -> None:
         self.unfinished_records = 0
         self.refused_connections = 0
-        self._who = f"source {name}"
-        self._framing = framing
+        self.connections_seen = 0
+        self.address = join_address(*listener.getsockname()[:2])
+        self._who = who
+        self._listener = listener
+        self._make_cutter = make_cutter
         self._read_bytes = (config or Config()).source_read_bytes_max
-        make_cutter(framing, self._who)  # so that a framing that cannot work is refused here
-        self._listener = _listen(name, address)
-        self.address = join_address(*self._listener.getsockname()[:2])
         self._selector = selectors.DefaultSelector()
         self._connections: set[_Connection] = set()
-        self._seen_a_sender = False
         self._accepting = False
         self._accept_at: float | None = None  # when to try again, once it could not be done
         self._accept_from_now_on()
@@ -111,7 +116,7 @@ class TcpReader:
         return self._accept_at
 
     def waits_for(self) -> str:
-        if self._seen_a_sender:
+        if self.connections_seen:
             return ""
         return (
             f"{self._who}: nobody has connected to {self.address} yet "
@@ -150,6 +155,9 @@ class TcpReader:
             return []
         records = cutter.feed(chunk) if chunk else cutter.finish()
         if cutter.fault is not None:
+            # Closed by a reset: the sender sees that it was refused, and not an orderly end.
+            linger = struct.pack("ii", 1, 0)
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self._drop(connection)
             self.refused_connections += 1
             log.warning("%s The connection from %s was closed.", cutter.fault, connection.peer)
@@ -189,11 +197,10 @@ class TcpReader:
             accepted.setblocking(False)
             # A sender whose machine went away is noticed only by this.
             accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            cutter = make_cutter(self._framing, self._who)
-            connection = _Connection(accepted, join_address(*peer[:2]), cutter)
+            connection = _Connection(accepted, join_address(*peer[:2]), self._make_cutter())
             self._connections.add(connection)
             self._selector.register(accepted, selectors.EVENT_READ, connection)
-            self._seen_a_sender = True
+            self.connections_seen += 1
 
     def _accept_no_more(self, why: str) -> None:
         self._accepting = False
@@ -220,9 +227,9 @@ class TcpWriter:
     broken_connections: how often a connection ended that had stood.
     """
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, who: str, address: str) -> None:
         self.broken_connections = 0
-        self._who = f"sink {name}"
+        self._who = who
         self._address = address
         self._family, self._target = resolve(address, self._who)
         self._socket: socket.socket | None = None
@@ -397,14 +404,17 @@ class TcpWriter:
         self._socket, self._connected = None, False
 
 
-def _listen(name: str, address: str) -> socket.socket:
-    """A listening socket that never blocks, or ConnectorError with what to do."""
-    family, target = resolve(address, f"source {name}")
+def listen(address: str, who: str, choose: str) -> socket.socket:
+    """A listening socket that never blocks; port 0 takes any free one.
+
+    Raises ConnectorError; `choose` is the option that names another address.
+    """
+    family, target = resolve(address, who)
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(target)
-        listener.listen(128)
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         reasons = {
@@ -414,8 +424,7 @@ def _listen(name: str, address: str) -> socket.socket:
         }
         reason = reasons.get(error.errno or 0, str(error.strerror))
         raise ConnectorError(
-            f"source {name} cannot listen on {address}: {reason}. "
-            f"Choose another with --in {name}@HOST:PORT."
+            f"{who} cannot listen on {address}: {reason}. Choose another with {choose}."
         ) from error
     listener.setblocking(False)
     return listener
