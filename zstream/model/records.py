@@ -43,7 +43,7 @@ class RescaleOpened:
     cause: str
     requests: tuple[RequestId, ...]
     joiners: tuple[Member, ...]
-    leavers: tuple[Incarnation, ...]
+    leavers: tuple[Member, ...]
     says: str  # what the asker is told at once, such as "Shrinking by 2 workers!"
 
 

@@ -31,15 +31,15 @@ PROTOCOL_VERSION = 1
 class Pulse:
     """Sign of life, sent from beside the loop: members to the leader, the leader to all.
 
-    turns: how often the loop has gone round; busy_ms: how long user code has held it, in
-    `operator`. is_leader: renews the lease. tail: the newest log number the sender knows.
+    turns: how often the loop has gone round, and `operator` whose user code it is in: while
+    pulses come and turns stand still, that code holds the loop, and the worker is busy, not dead.
+    is_leader: renews the lease. tail: the newest log number the sender knows.
     """
 
     name: WorkerName
     is_leader: bool
     tail: LogNumber
     turns: int
-    busy_ms: int
     operator: str
 
 

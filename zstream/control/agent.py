@@ -1,0 +1,825 @@
+"""The control half that every worker has: it follows the log, reports, and leads when it must.
+
+    JOINING    asks a running worker to be let in (see joining)
+               -> the log names it                                    -> MEMBER
+    MEMBER     follows the log, switches generations, reports
+               -> the leader's lease runs out                         -> probes (see election)
+               -> its own term stands in the log                      -> LEADING
+    LEADING    is a member, and steps through requests (see leader)
+               -> a newer term in the log                             -> MEMBER
+    STOPPED    a generation without it, the end of the cluster, or a refusal
+
+Rules:
+
+1. Nothing is acted on before it was read back from the log (I4). Records come from the store
+   or, faster, from the leader; they are the same records.
+2. A leader's word with a lower term than the newest known is not obeyed.
+3. Reports are whole and repeated, so a new leader needs no memory of the old one.
+4. Generations are switched to one by one, in the order of the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zstream.config import Config
+from zstream.control.answers import Desk
+from zstream.control.election import Election
+from zstream.control.events import (
+    ClientAsked,
+    ConnectPeers,
+    DisconnectPeers,
+    Effect,
+    Event,
+    GenerationSeen,
+    LeaveAsked,
+    LocalChanged,
+    LogAnswered,
+    MessageReceived,
+    OpenStore,
+    Say,
+    SendMessage,
+    Stop,
+    StoreOpened,
+    SubmitLog,
+    SwitchGeneration,
+    TimePassed,
+)
+from zstream.control.joining import SAY_EVERY, Joining
+from zstream.control.leader import Leader
+from zstream.control.log import ControlLog, Folded
+from zstream.control.requests import Software, answer
+from zstream.control.rescale import FirstPlacement
+from zstream.control.state import ClusterState
+from zstream.errors import InvariantBroken
+from zstream.model.ids import Generation, Incarnation, LogNumber, RequestId, Term
+from zstream.model.membership import Member
+from zstream.model.records import (
+    Base,
+    GenerationOpened,
+    LogRecord,
+    RescaleClosed,
+    RescaleOpened,
+    ShutdownClosed,
+    ShutdownOpened,
+    TermOpened,
+)
+from zstream.wire.messages import (
+    PROTOCOL_VERSION,
+    Envelope,
+    Forwarded,
+    ForwardedAnswer,
+    HandOver,
+    JoinReply,
+    JoinRequest,
+    LeaderHeard,
+    LeaderQuery,
+    LogRequest,
+    LogTail,
+    Pulse,
+    Report,
+    ShrinkRequest,
+    WorkerMessage,
+)
+
+LINGER = 1.0  # seconds that an ended worker stays to pass on how it ended
+
+
+@dataclass(frozen=True)
+class Start:
+    """How this worker comes to its cluster. role: see zstream.runtime.options.WorkerOptions."""
+
+    role: str
+    join: str  # control address to ask; "" for the initializer
+    worker_count: int
+    sources: Mapping[str, bool]  # source -> whether every starting worker reads it
+    pinned: tuple[str, ...]
+    key_groups: int
+
+
+class Agent:
+    """One worker's control core: `handle` is the only mutator. Times are monotonic seconds."""
+
+    def __init__(
+        self,
+        config: Config,
+        me: Member,
+        software: Software,
+        start: Start,
+        draw: Callable[[], int],
+        now: float,
+    ) -> None:
+        self.me = me
+        self.log = ControlLog(config.outcomes_kept)
+        self.election = Election(config, now)
+        self.leader: Leader | None = None
+        self.local: LocalChanged | None = None
+        self.generation = Generation(0)  # the newest that was handed to the dataflow
+        self.planning = False  # reports shall carry sizes
+        self._config = config
+        self._software = software
+        self._start = start
+        self._draw = draw
+        self._desk = Desk()
+        self._store = ""
+        self._store_asked = ""
+        self._last_turn = now
+        self._reported_at = float("-inf")
+        self._asked_log_at = float("-inf")
+        self._handed_over_at = float("-inf")
+        self._read_again_at: float | None = None
+        self._leave_asked_at: float | None = None
+        self._said_waiting_at = now
+        self._starting = False
+        self._linked: set[Incarnation] = set()
+        self._told: dict[Incarnation, Member] = {}  # whom the leader told of the rescale under way
+        self._ends: tuple[float, Stop] | None = None
+        self._effects: list[Effect] = []
+        self._joining: Joining | None = None
+        if start.role != "initializer":
+            self._joining = Joining(
+                self._join_request(), start.join, config, _option(start.role), now
+            )
+
+    # ---- what others may read
+
+    @property
+    def state(self) -> ClusterState:
+        return self.log.state
+
+    @property
+    def is_leader(self) -> bool:
+        return self.leader is not None
+
+    @property
+    def reading(self) -> bool:
+        """Whether sources may be read: the cluster is up, this worker is in it, nothing ends."""
+        return self.generation > 0 and self.state.shutdown is None and self._ends is None
+
+    @property
+    def draining(self) -> bool:
+        return self.state.shutdown is not None
+
+    def may_be_placed_here(self) -> list[str]:
+        """Sources that the cluster's start places on this worker, by its role; none on joiners."""
+        role = self._start.role
+        return [
+            source
+            for source, parallel in self._start.sources.items()
+            if role == "initializer" or (role == "starter" and parallel)
+        ]
+
+    def pulse(self, turns: int, operator: str) -> list[tuple[str, Envelope]]:
+        """What to send from beside the loop: the leader to all, a member to its leader.
+
+        Called from another thread: only reads, and each field only once or of frozen values.
+        """
+        body = Pulse(self.me.name, self.is_leader, self.state.tail, turns, operator)
+        if self.is_leader:
+            others = [p for p in self.state.people if p.incarnation != self.me.incarnation]
+            return [(other.control, self.envelope(body)) for other in others]
+        leader = self.state.person(self.state.leader)
+        return [] if leader is None else [(leader.control, self.envelope(body))]
+
+    def next_timer(self) -> float:
+        """When `handle(TimePassed())` is wanted, at the latest."""
+        if self._ends is not None:
+            return self._ends[0]
+        times = [self._reported_at + self._config.report_interval_ms / 1000]
+        if self._read_again_at is not None:
+            times.append(self._read_again_at)
+        if self._joining is not None:
+            return min(*times, self._joining.next_timer())
+        if self.leader is not None:
+            times.append(self.leader.next_timer(self.state))
+        elif self._is_member():
+            times.append(self.election.next_timer(self._rank()))
+        return min(times)
+
+    # ---- the one way in
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take one event; returns what is to be done, in order."""
+        self._effects = []
+        self._notice_absence(now)
+        if isinstance(event, MessageReceived):
+            self._on_message(event.envelope, now)
+        elif isinstance(event, LocalChanged):
+            self._on_local(event, now)
+        elif isinstance(event, TimePassed):
+            self._tick(now)
+        elif isinstance(event, LogAnswered):
+            self._on_log(self.log.on_answer(event.answer), event.answer.outcome, now)
+        elif isinstance(event, ClientAsked):
+            self._on_client(event, now)
+        elif isinstance(event, GenerationSeen):
+            self._switch(event.opened)
+        elif isinstance(event, StoreOpened):
+            self._on_store(event.path, now)
+        else:
+            self._on_leave(event, now)
+        if self.leader is not None:
+            self._lead(now)
+        return self._effects
+
+    # ---- time
+
+    def _notice_absence(self, now: float) -> None:
+        """This process itself stood still: silence meanwhile says nothing about the others."""
+        away = now - self._last_turn > self._config.lease_ms / 2000
+        self._last_turn = now
+        if away:
+            if self.leader is not None:
+                self.leader.was_away(now)
+            elif self.election.phase == "following":
+                self.election.leader_heard(now)
+
+    def _tick(self, now: float) -> None:
+        if self._ends is not None:
+            if now >= self._ends[0]:
+                self._effects.append(self._ends[1])
+            return
+        if self._read_again_at is not None and now >= self._read_again_at and not self.log.busy:
+            self._read_again_at = None
+            self._effects.append(SubmitLog(self.log.read()))
+        if self._joining is not None:
+            self._effects.extend(self._joining.tick(now))
+            if self._joining.due(now):
+                self._send(self._joining.address, self._joining.request)
+        self._mind_the_wait(now)
+        if self._leave_asked_at is not None and now - self._leave_asked_at > 0.5:
+            self._ask_to_leave(now)
+        if now >= self._reported_at + self._config.report_interval_ms / 1000:
+            self._report(now)
+        if self.leader is None and self._is_member():
+            self._seek_leader(now)
+
+    def _mind_the_wait(self, now: float) -> None:
+        """A start that is not complete is told every while; one that went silent is given up."""
+        if self._joining is not None or self.generation > 0:
+            return
+        deadline = self._config.join_deadline_ms / 1000
+        if self.leader is None:
+            if self.state.term and now - self.election.heard_at > deadline:
+                self._effects.append(Stop(1, "the cluster fell silent before we were let in."))
+            return
+        missing = self.leader.requests.missing_to_start(self.state)
+        if missing and now - self._said_waiting_at >= SAY_EVERY:
+            self._said_waiting_at = now
+            noun = "worker" if missing == 1 else "workers"
+            text = (
+                f"waiting for {missing} more {noun}: "
+                f"zworker ... --control {self.me.control} --name NAME"
+            )
+            self._say("info", "start_waits", text)
+
+    def _seek_leader(self, now: float) -> None:
+        others = {
+            member.incarnation
+            for member in self.state.table.members
+            if member.incarnation not in (self.me.incarnation, self.state.leader)
+        }
+        wish = self.election.step(now, self._rank(), self.state.tail, others)
+        if wish == "probe":
+            for member in self.state.table.members:
+                if member.incarnation != self.me.incarnation:
+                    self._send(member.control, LeaderQuery(self.state.tail))
+            self._read_log()
+        elif wish == "try":
+            self._open_term(f"{self.state.leader_name} was not heard for its lease")
+
+    def _rank(self) -> int:
+        """How many members would try to lead before this one: the senior ones, leavers last."""
+        leaving = {m.incarnation for m in self.state.open.leavers} if self.state.open else set()
+        order = [m for m in self.state.table.members if m.incarnation != self.state.leader]
+        order.sort(key=lambda m: m.incarnation in leaving)
+        return next((i for i, m in enumerate(order) if m.incarnation == self.me.incarnation), 0)
+
+    # ---- messages
+
+    def _on_message(self, envelope: Envelope, now: float) -> None:
+        ours = self.state.cluster
+        if ours and envelope.cluster and envelope.cluster != ours:
+            return
+        message = envelope.message
+        if isinstance(message, LogTail):
+            self._on_tail(envelope, message, now)
+        elif isinstance(message, Pulse):
+            self._on_pulse(envelope, message, now)
+        elif isinstance(message, Report):
+            if self.leader is not None and self.state.person(envelope.sender) is not None:
+                self.leader.on_report(envelope.sender, message, now)
+        elif isinstance(message, JoinRequest):
+            self._on_join(message, envelope.address, now)
+        elif isinstance(message, JoinReply):
+            self._on_join_reply(message, now)
+        elif isinstance(message, Forwarded):
+            self._on_forwarded(message, now)
+        elif isinstance(message, ForwardedAnswer):
+            self._on_forwarded_answer(message)
+        elif isinstance(message, LogRequest):
+            self._send_tail(envelope.address, message.first)
+        elif isinstance(message, LeaderQuery):
+            heard = 0.0 if self.leader is not None else now - self.election.heard_at
+            self._send(envelope.address, LeaderHeard(int(heard * 1000), self.state.tail))
+        elif isinstance(message, LeaderHeard):
+            if message.heard_ms_ago < self._config.lease_ms:
+                self.election.leader_heard(now - message.heard_ms_ago / 1000)
+            else:
+                self.election.member_hears_nobody(envelope.sender)
+        elif isinstance(message, HandOver):
+            if self._obeys(envelope) and self._is_member() and self.log.idle:
+                self._open_term(f"{self.state.leader_name} leaves and has handed over")
+        else:
+            raise InvariantBroken(f"no row for {type(message).__name__} in the agent's table")
+
+    def _obeys(self, envelope: Envelope) -> bool:
+        """Whether this is the word of the newest leader known (rule 2)."""
+        return envelope.term == self.state.term and envelope.sender == self.state.leader
+
+    def _on_pulse(self, envelope: Envelope, pulse: Pulse, now: float) -> None:
+        if self.leader is not None:
+            if self.state.person(envelope.sender) is not None:
+                busy = self.leader.on_pulse(envelope.sender, pulse, now)
+                if busy:
+                    self._say("warning", "worker_busy", busy)
+            if pulse.tail < self.state.tail:
+                self._send_tail(envelope.address, LogNumber(pulse.tail + 1))
+        if pulse.is_leader and self._obeys(envelope):
+            self.election.leader_heard(now)
+        if pulse.tail > self.state.tail or envelope.term > self.state.term:
+            self._ask_for_log(envelope.address, now)
+
+    def _on_tail(self, envelope: Envelope, tail: LogTail, now: float) -> None:
+        if envelope.term < self.state.term:
+            return
+        if self._store_asked == "" and tail.store:
+            self._open_store(tail.store)
+        folded = self.log.on_records(tail.first, tail.records)
+        self._on_folded(folded, now)
+        if self._obeys(envelope):
+            self.election.leader_heard(now)
+            if self.planning != tail.planning:
+                self.planning = tail.planning
+                self._reported_at = float("-inf")
+        if self.state.tail < tail.first + len(tail.records) - 1:
+            self._ask_for_log(envelope.address, now)
+
+    def _ask_for_log(self, address: str, now: float) -> None:
+        if now - self._asked_log_at >= 0.05:
+            self._asked_log_at = now
+            self._send(address, LogRequest(LogNumber(self.state.tail + 1)))
+
+    def _send_tail(self, address: str, first: LogNumber) -> None:
+        if self.state.tail == 0:
+            return
+        start, payloads = self.log.known_from(first)
+        planning = self.leader is not None and self.leader.planning
+        self._send(address, LogTail(start, payloads, planning, self._store))
+
+    # ---- joining, as the asked one and as the joiner
+
+    def _join_request(self) -> JoinRequest:
+        ours = self._software
+        return JoinRequest(
+            request=RequestId(f"join-{self.me.incarnation}"),
+            kind="start" if self._start.role == "starter" else "join",
+            member=self.me,
+            topology=ours.topology,
+            fingerprint=ours.fingerprint,
+            outline=ours.outline,
+            version=ours.version,
+            protocol=PROTOCOL_VERSION,
+            worker_count=self._start.worker_count,
+            deadline_ms=self._config.join_deadline_ms,
+        )
+
+    def _on_join(self, request: JoinRequest, address: str, now: float) -> None:
+        if self.leader is not None:
+            reply = self.leader.requests.on_join(request, self.state, now)
+            self._reply_to_joiner(request.member.control, reply)
+            if self.state.person(request.member.incarnation) is not None:
+                self._send_tail(request.member.control, LogNumber(1))
+            return
+        leader = self.state.person(self.state.leader)
+        if leader is not None and self._joining is None:
+            self._send(leader.control, Forwarded("", b"", request))
+        heard = JoinReply(request.request, "waiting", "", "", "", self.state.cluster, "")
+        self._send(address, heard)
+
+    def _reply_to_joiner(self, address: str, reply: JoinReply) -> None:
+        self._send(
+            address,
+            JoinReply(
+                reply.request,
+                reply.state,
+                reply.code,
+                reply.says,
+                reply.do,
+                self.state.cluster,
+                self._store,
+            ),
+        )
+
+    def _on_join_reply(self, reply: JoinReply, now: float) -> None:
+        if self._joining is None or reply.request != self._joining.request.request:
+            return
+        if reply.store and self._store_asked == "" and reply.state == "waiting":
+            self._open_store(reply.store)
+        self._effects.extend(self._joining.on_reply(reply, now))
+
+    # ---- tools
+
+    def _on_client(self, event: ClientAsked, now: float) -> None:
+        """A tool asks this worker: the leader answers, over us."""
+        self._desk.asked(event.client, event.request)
+        if self.leader is not None:
+            self._effects.extend(self._desk.answers(self._answer(event.request, now)))
+            return
+        leader = self.state.person(self.state.leader)
+        if leader is None or self._joining is not None:
+            self._effects.extend(self._desk.answers(self._desk.without_leader(
+                event.request, self.state, self._software
+            )))
+            return
+        self._send(leader.control, Forwarded(self.me.control, event.client, event.request))
+
+    def _on_forwarded(self, forwarded: Forwarded, now: float) -> None:
+        if self.leader is None:
+            return  # it asks again, and by then knows the new leader
+        if isinstance(forwarded.request, JoinRequest):
+            self._on_join(forwarded.request, forwarded.request.member.control, now)
+            return
+        given = self._answer(forwarded.request, now)
+        self._send(forwarded.via, ForwardedAnswer(forwarded.client, given))
+
+    def _on_forwarded_answer(self, message: ForwardedAnswer) -> None:
+        if message.answer.request == self._leave_request():
+            self._on_leave_answer(message.answer.state, message.answer.says)
+        else:
+            self._effects.extend(self._desk.answers(message.answer, message.client))
+
+    def _answer(self, request: Any, now: float) -> Any:
+        if self.leader is None:
+            raise InvariantBroken("only the leader answers for the cluster")
+        letters = self.local.newest_dead_letters if self.local else ()
+        return self._desk.answer(request, self.state, self.leader, self._software, letters, now)
+
+    # ---- leaving
+
+    def _leave_request(self) -> RequestId:
+        return RequestId(f"leave-{self.me.incarnation}")
+
+    def _on_leave(self, event: LeaveAsked, now: float) -> None:
+        if self._joining is not None or self.state.generation is None:
+            self._effects.append(Stop(1, f"{event.cause} before it had joined; nothing changed."))
+            return
+        self._ask_to_leave(now)
+
+    def _ask_to_leave(self, now: float) -> None:
+        """Leave as if shrunk; asked again until the leader has answered."""
+        self._leave_asked_at = now
+        request = ShrinkRequest(
+            self._leave_request(), (self.me.name,), 0, f"a signal to {self.me.name}"
+        )
+        if self.leader is not None:
+            given = self._answer(request, now)
+            self._on_leave_answer(given.state, given.says)
+            return
+        leader = self.state.person(self.state.leader)
+        if leader is not None:
+            self._send(leader.control, Forwarded(self.me.control, b"", request))
+
+    def _on_leave_answer(self, state: str, says: str) -> None:
+        self._leave_asked_at = None
+        if state == "refused":
+            because = self.state.placement.stays_because(self.me.name) or says
+            text = (
+                f"cannot leave, {because}; again to stop it, "
+                f"cluster_shutdown {self.me.external} for all."
+            )
+            self._effects.append(Say("warning", "cannot_leave", text))
+        else:
+            self._effects.append(
+                Say("info", "leaving", "leaving as if shrunk; again to stop at once.")
+            )
+
+    # ---- the log
+
+    def _on_store(self, path: str, now: float) -> None:
+        """The store is within reach. The initializer begins the first term of a new log."""
+        self._store = path
+        if self._start.role == "initializer" and not self.log.busy:
+            self._starting = True
+            self._effects.append(SubmitLog(self.log.read()))
+
+    def _open_store(self, path: str) -> None:
+        self._store_asked = path
+        self._effects.append(OpenStore(path))
+
+    def _read_log(self) -> None:
+        if self._store and not self.log.busy:
+            self._effects.append(SubmitLog(self.log.read()))
+
+    def _open_term(self, cause: str) -> None:
+        """Stand for leader: whoever's record stands in the log first is it."""
+        if not self.log.idle or not self._store:
+            return
+        term = Term(self.state.term + 1)
+        cluster = self.state.cluster or f"{self._software.topology}-{self._draw():x}"
+        record = TermOpened(
+            term, self._draw(), self.me.incarnation, self.me.name, cluster, cause
+        )
+        self._effects.append(SubmitLog(self.log.append(record)))
+
+    def _on_log(self, folded: Folded, outcome: str, now: float) -> None:
+        if folded.failed:
+            self._read_again_at = now + 0.2
+            text = f"the control log at {self._store} cannot be used: {folded.failed}"
+            self._effects.append(Say("warning", "log_failed", text))
+            return
+        if outcome == "cleaned":
+            return
+        if self._starting and outcome == "read":
+            self._starting = False
+            if not folded.first:
+                self._open_term("the cluster starts")
+                return
+            says = (
+                f"the store {self._store} holds the control log of cluster {self.state.cluster}. "
+                "Going on with it comes with checkpoints; choose an empty directory."
+            )
+            self._effects.append(Stop(1, says))
+            return
+        self._on_folded(folded, now)
+        if not self.log.idle and not self.log.busy:
+            self._read_again_at = now + 0.05  # undecided: look again, and try again
+
+    def _on_folded(self, folded: Folded, now: float) -> None:
+        """Act on what stands in the log now."""
+        if not folded.new:
+            return
+        self._connect()
+        for record in folded.new:
+            self._on_record(record, now)
+        self._disconnect(type(folded.new[-1]).__name__)
+        if self.leader is None:
+            self.election.leader_heard(now)
+            return
+        now_there = {p.incarnation: p for p in self.state.people}
+        told = {**self._told, **now_there}  # those who have just left, too
+        if self.state.open is None:
+            self._told = now_there
+        else:
+            joiners = {p.incarnation: p for p in self.state.open.joiners}
+            told.update(joiners)
+            self._told = told
+        told.pop(self.me.incarnation, None)
+        for person in told.values():
+            self._send_tail(person.control, folded.first)
+
+    def _on_record(self, record: LogRecord, now: float) -> None:
+        if isinstance(record, TermOpened):
+            self._on_term(now)
+        elif isinstance(record, RescaleOpened):
+            self._on_opened(record)
+        elif isinstance(record, GenerationOpened):
+            self._switch(record)
+        elif isinstance(record, RescaleClosed):
+            self._on_closed(record, now)
+        elif isinstance(record, ShutdownOpened):
+            self._say("info", "draining", f"shutting down: {record.cause}")
+        elif isinstance(record, ShutdownClosed):
+            self._on_stopped(record, now)
+        elif isinstance(record, Base):
+            self._on_base(now)
+        if self.leader is not None and record.term == self.state.term:
+            self.leader.on_appended(record, self.state, now)
+
+    def _on_term(self, now: float) -> None:
+        mine = self.state.leader == self.me.incarnation
+        if mine and self.leader is None:
+            self.leader = Leader(
+                self._config,
+                self.me,
+                self._software,
+                FirstPlacement(
+                    self._software.topology,
+                    self._start.sources,
+                    self._start.pinned,
+                    self._start.key_groups,
+                ),
+                self._start.worker_count if self._start.role == "initializer" else 1,
+                self._draw,
+                now,
+            )
+            if self.local is not None:
+                self.leader.on_report(self.me.incarnation, self._report_of(self.local), now)
+            self._say("info", "leads", f"leads the cluster (term {self.state.term})")
+        elif not mine and self.leader is not None:
+            self.leader = None
+            self.election.leader_heard(now)
+            text = f"{self.state.leader_name} leads now (term {self.state.term})"
+            self._say("info", "follows", text)
+
+    def _on_opened(self, record: RescaleOpened) -> None:
+        if record.kind != "start":
+            self._say("info", "rescale_opened", f"{record.id}: {record.says} ({record.cause})")
+
+    def _connect(self) -> None:
+        """Open links with all who take part, if we do."""
+        people = {p.incarnation: p for p in self.state.people}
+        if people.pop(self.me.incarnation, None) is None:
+            return
+        self._joining = None
+        new = tuple(p for who, p in people.items() if who not in self._linked)
+        if new:
+            self._linked.update(p.incarnation for p in new)
+            self._effects.append(ConnectPeers(new))
+
+    def _disconnect(self, cause: str) -> None:
+        """Close links with those who take no part any more, unless we are the one who goes."""
+        people = {p.incarnation for p in self.state.people}
+        if self.me.incarnation not in people:
+            return
+        gone = tuple(sorted(self._linked - people))
+        if gone:
+            self._linked -= set(gone)
+            self._effects.append(DisconnectPeers(gone, cause))
+
+    def _switch(self, opened: GenerationOpened) -> None:
+        """A generation stands in the log: route by it, or go."""
+        table = opened.table
+        if table.generation <= self.generation:
+            return
+        if table.member(self.me.incarnation) is None:
+            self._without_us(opened)
+            return
+        first = self.generation == 0
+        self.generation = table.generation
+        self._joining = None
+        self._effects.append(SwitchGeneration(opened))
+        if first or not opened.fresh:
+            return
+        self._say("warning", "worker_died", opened.cause)
+        for source, workers in opened.placement.sources.items():
+            if not workers:
+                text = f"source {source} was placed on a worker that died: nobody reads it"
+                self._say("error", "source_lost", text)
+
+    def _without_us(self, opened: GenerationOpened) -> None:
+        if self._ends is not None:
+            return
+        if self.generation == 0:
+            return  # an older generation, from before we were let in
+        leavers = self.state.open.leavers if self.state.open else ()
+        if any(leaver.incarnation == self.me.incarnation for leaver in leavers):
+            self._end(Stop(0, "left the cluster; its key groups are with those who stay."))
+        else:
+            self._end(
+                Stop(
+                    1,
+                    f"the cluster goes on without this worker since generation "
+                    f"{opened.table.generation}: {opened.cause}",
+                )
+            )
+
+    def _on_closed(self, record: RescaleClosed, now: float) -> None:
+        here = any(p.incarnation == self.me.incarnation for p in self.state.people)
+        if record.kind == "start":
+            self._say("info", "cluster_up", f"{record.says}, external {self.me.external}")
+        elif here or self._ends is not None:
+            level = "info" if record.outcome == "done" else "warning"
+            self._say(level, "rescale_closed", record.says, {"id": record.id})
+        self._effects.extend(self._desk.closed(record))
+        if self._ends is not None:
+            self._ends = (now, self._ends[1])
+        elif not here and self.generation == 0 and self._request_in(record):
+            self._end(Stop(1, record.says))
+
+    def _request_in(self, record: RescaleClosed) -> bool:
+        return RequestId(f"join-{self.me.incarnation}") in record.requests
+
+    def _on_base(self, now: float) -> None:
+        """The whole state at once: catch up with what the records before it would have told."""
+        self._on_term(now)
+        if self.state.generation is not None:
+            self._switch(self.state.generation)
+        if self.leader is not None and not self.log.busy:
+            self._effects.append(SubmitLog(self.log.clean()))
+
+    def _on_stopped(self, record: ShutdownClosed, now: float) -> None:
+        self._effects.extend(self._desk.stopped(record))
+        if self.leader is None:
+            self._end(Stop(0 if record.drained else 1, record.says))
+        else:
+            self._ends = (now + LINGER, Stop(0 if record.drained else 1, record.says))
+
+    def _end(self, stop: Stop) -> None:
+        """Stop soon, but pass on first how it ended."""
+        self._ends = (self._last_turn + LINGER, stop)
+
+    # ---- reports
+
+    def _is_member(self) -> bool:
+        return self.state.table.member(self.me.incarnation) is not None
+
+    def _on_local(self, local: LocalChanged, now: float) -> None:
+        before, self.local = self.local, local
+        close = self.state.open is not None or self.draining
+        if before is None or _matters(before, close) != _matters(local, close):
+            self._report(now)
+        elif self.leader is not None:
+            self.leader.on_report(self.me.incarnation, self._report_of(local), now)
+
+    def _report(self, now: float) -> None:
+        self._reported_at = now
+        if self.local is None or self._joining is not None:
+            return
+        report = self._report_of(self.local)
+        if self.leader is not None:
+            self.leader.on_report(self.me.incarnation, report, now)
+            return
+        leader = self.state.person(self.state.leader)
+        if leader is not None:
+            self._send(leader.control, report)
+
+    def _report_of(self, local: LocalChanged) -> Report:
+        return Report(
+            name=self.me.name,
+            generation=local.generation,
+            connected=local.connected,
+            installed=local.installed,
+            settled=local.settled,
+            empty=local.empty,
+            draining=self.draining,
+            sent=local.sent,
+            applied=local.applied,
+            ended=local.ended,
+            pressure=local.pressure,
+            sizes=local.sizes,
+            costs=local.costs,
+            statistics=local.statistics,
+        )
+
+    # ---- leading
+
+    def _lead(self, now: float) -> None:
+        leader = self.leader
+        if leader is None or self._ends is not None and self.state.stopped is None:
+            return
+        for address, reply in leader.requests.expire(now):
+            self._reply_to_joiner(address, reply)
+        heir = leader.hand_over_to(self.state)
+        if heir is not None and now - self._handed_over_at > 0.2:
+            self._handed_over_at = now
+            self._send(heir.control, HandOver(self.state.tail))
+        if not self.log.idle or not self._store:
+            return
+        planning = leader.planning
+        record, refused = leader.step(self.state, now)
+        for given in refused:
+            self._effects.extend(self._desk.answers(given))
+        if record is not None:
+            self._effects.append(SubmitLog(self.log.append(record)))
+        if leader.planning != planning:
+            self._tell_planning(leader.planning)
+
+    def _tell_planning(self, planning: bool) -> None:
+        self.planning = planning
+        for person in self.state.people:
+            if person.incarnation != self.me.incarnation:
+                self._send_tail(person.control, LogNumber(self.state.tail + 1))
+
+    # ---- small things
+
+    def _send(self, address: str, message: WorkerMessage) -> None:
+        self._effects.append(SendMessage(address, self.envelope(message)))
+
+    def envelope(self, message: WorkerMessage) -> Envelope:
+        """What every message of this worker carries."""
+        return Envelope(
+            self.me.incarnation,
+            self.me.control,
+            self.state.cluster,
+            self.state.term,
+            self.generation,
+            message,
+        )
+
+    def _say(
+        self, level: str, event: str, text: str, fields: Mapping[str, Any] | None = None
+    ) -> None:
+        self._effects.append(Say(level, event, text, fields or {}))
+
+
+def _option(role: str) -> str:
+    return "--join" if role == "joiner" else "--control"
+
+
+def _matters(local: LocalChanged, close: bool) -> tuple[object, ...]:
+    """What the leader wants to know at once; `close`: while it waits for members to get on."""
+    always = (local.connected, local.generation, local.ended, local.pressure, bool(local.sizes))
+    return (*always, local.installed, local.settled, local.empty) if close else always

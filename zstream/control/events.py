@@ -1,0 +1,160 @@
+"""What goes into the control core (events, past tense) and what comes out (effects, imperative).
+
+Effects are performed in order. Each says why it is there in the record, message or text it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from zstream.model.ids import Generation, Incarnation, KeyGroup
+from zstream.model.membership import Member
+from zstream.model.records import GenerationOpened
+from zstream.ports.log import LogAnswer, LogOperation
+from zstream.wire.messages import Answer, ClientRequest, Envelope, WaveCosts, WorkerStatistics
+
+# ---------------------------------------------------------------- events
+
+
+@dataclass(frozen=True)
+class MessageReceived:
+    envelope: Envelope
+
+
+@dataclass(frozen=True)
+class ClientAsked:
+    client: bytes
+    request: ClientRequest
+
+
+@dataclass(frozen=True)
+class LogAnswered:
+    answer: LogAnswer
+
+
+@dataclass(frozen=True)
+class GenerationSeen:
+    """A peer's marker brought a generation before the leader's word did."""
+
+    opened: GenerationOpened
+
+
+@dataclass(frozen=True)
+class LeaveAsked:
+    """A signal to this worker: it shall leave the cluster if it may."""
+
+    cause: str
+
+
+@dataclass(frozen=True)
+class TimePassed:
+    """`next_timer` is reached."""
+
+
+@dataclass(frozen=True)
+class LocalChanged:
+    """How this worker's dataflow stands; see zstream.wire.messages.Report for the fields."""
+
+    connected: tuple[Incarnation, ...]
+    generation: Generation
+    installed: bool
+    settled: bool
+    empty: bool
+    sent: int
+    applied: int
+    ended: bool
+    pressure: str
+    sizes: tuple[tuple[KeyGroup, int], ...]
+    costs: WaveCosts | None
+    statistics: WorkerStatistics
+    newest_dead_letters: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class StoreOpened:
+    """The control log's store can be reached from here; path is how others name it."""
+
+    path: str
+
+
+Event = (
+    MessageReceived
+    | ClientAsked
+    | LogAnswered
+    | GenerationSeen
+    | LeaveAsked
+    | TimePassed
+    | LocalChanged
+    | StoreOpened
+)
+
+# ---------------------------------------------------------------- effects
+
+
+@dataclass(frozen=True)
+class SendMessage:
+    address: str
+    envelope: Envelope
+
+
+@dataclass(frozen=True)
+class AnswerClient:
+    client: bytes
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class SubmitLog:
+    operation: LogOperation
+
+
+@dataclass(frozen=True)
+class OpenStore:
+    path: str
+
+
+@dataclass(frozen=True)
+class ConnectPeers:
+    """Open links with these; those that are open already stay as they are."""
+
+    peers: tuple[Member, ...]
+
+
+@dataclass(frozen=True)
+class DisconnectPeers:
+    peers: tuple[Incarnation, ...]
+    cause: str
+
+
+@dataclass(frozen=True)
+class SwitchGeneration:
+    opened: GenerationOpened
+
+
+@dataclass(frozen=True)
+class Say:
+    level: str
+    event: str
+    text: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stop:
+    code: int
+    says: str
+
+
+Effect = (
+    SendMessage
+    | AnswerClient
+    | SubmitLog
+    | OpenStore
+    | ConnectPeers
+    | DisconnectPeers
+    | SwitchGeneration
+    | Say
+    | Stop
+)

@@ -1,0 +1,79 @@
+"""The joiner's side of joining: ask, be heard, wait for the batch, or be refused.
+
+    ASKING   nobody has answered yet     -> an answer -> WAITING;  the deadline -> exit 1
+    WAITING  the cluster knows of us     -> the log names us -> the agent goes on as a member
+                                         -> refused, or silence past the deadline -> exit 1
+"""
+
+from __future__ import annotations
+
+from zstream.config import Config
+from zstream.control.events import Effect, Say, Stop
+from zstream.wire.messages import JoinReply, JoinRequest
+
+SAY_EVERY = 10.0  # seconds between two lines that say what is waited for
+
+
+class Joining:
+    """One worker on its way in. Times are monotonic seconds."""
+
+    def __init__(
+        self, request: JoinRequest, address: str, config: Config, option: str, now: float
+    ) -> None:
+        self.request = request
+        self.address = address
+        self._option = option  # "--join" or "--control": where the address came from
+        self._deadline = request.deadline_ms / 1000
+        self._repeat = config.join_repeat_ms / 1000
+        self._began = now
+        self._asked_at = float("-inf")
+        self._said_at = now
+        self._answered_at: float | None = None
+        self._says = ""
+
+    def next_timer(self) -> float:
+        return self._asked_at + self._repeat
+
+    def on_reply(self, reply: JoinReply, now: float) -> list[Effect]:
+        """Heard: waiting, or refused for good."""
+        self._answered_at = now
+        if reply.state == "refused":
+            return [Stop(1, f"{reply.says} {reply.do}".strip())]
+        if not reply.says or reply.says == self._says:
+            return []
+        self._says = reply.says
+        self._said_at = now
+        return [Say("info", "join_waits", reply.says, {"joiner": self.request.member.name})]
+
+    def due(self, now: float) -> bool:
+        """Whether to ask (again) now."""
+        if now < self.next_timer():
+            return False
+        self._asked_at = now
+        return True
+
+    def tick(self, now: float) -> list[Effect]:
+        """Say what is waited for, or give up at the deadline."""
+        last = self._began if self._answered_at is None else self._answered_at
+        # Once heard of, the cluster ends the wait itself at the batch's deadline; a little more
+        # than that much silence means that it is gone.
+        grace = 0.0 if self._answered_at is None else 5.0
+        if now - last > self._deadline + grace:
+            return [Stop(1, self._nobody())]
+        if self._answered_at is None and now - self._said_at >= SAY_EVERY:
+            self._said_at = now
+            text = f"waiting: nobody answers at {self.address} yet"
+            return [Say("warning", "join_waits", text, {"address": self.address})]
+        return []
+
+    def _nobody(self) -> str:
+        if self._answered_at is not None:
+            return (
+                f"the cluster at {self.address} stopped answering. Is it still running? "
+                "Nothing was changed."
+            )
+        return (
+            f"nobody answered at {self.address} for {self._deadline:.0f} s: connection refused. "
+            f"{self._option} wants the control address of a running worker, not its external or "
+            "data address."
+        )

@@ -1,0 +1,328 @@
+"""What only the leader does: from the log and the members' reports to the next record.
+
+`step` is called whenever something has changed and the log is idle. It looks at everything anew
+and returns at most one record, in this order of need:
+
+    1. somebody died            a rescale that has not begun is undone; then a generation without
+    2. a member is silent       Renewed, so that who is cut off sees the log grow (see election)
+    3. a rescale is open        its next step (see rescale); hand over first when we leave
+    4. a shutdown is open       closed when all is drained, or at its deadline
+    5. the log has grown long   a base record
+    6. a request is in line     opened; a shutdown waits for the rescale under way
+    7. all sources have ended   a shutdown
+
+What is appended is the decision; the effects follow when it is read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from zstream.config import Config
+from zstream.control.requests import Requests, Software, answer, names, plural
+from zstream.control.rescale import FirstPlacement, Rescale, Seen, removal
+from zstream.control.state import ClusterState, as_base
+from zstream.model.ids import Incarnation, LogNumber, RequestId, RescaleId
+from zstream.model.membership import Member
+from zstream.model.records import (
+    GenerationOpened,
+    LogRecord,
+    Renewed,
+    RescaleOpened,
+    ShutdownClosed,
+    ShutdownOpened,
+)
+from zstream.wire.messages import Answer, Pulse, Report, ShutdownRequest
+
+
+BUSY_SAID_EVERY = 5.0  # seconds between two lines about the same busy worker
+
+
+class Leader:
+    """The leader's memory, which dies with its term. Times are monotonic seconds."""
+
+    def __init__(
+        self,
+        config: Config,
+        me: Member,
+        software: Software,
+        first: FirstPlacement,
+        start_count: int,
+        draw: Callable[[], int],
+        now: float,
+    ) -> None:
+        self.requests = Requests(config, software, start_count)
+        self.reports: dict[Incarnation, Seen] = {}
+        self._turns: dict[Incarnation, tuple[int, float, float]] = {}  # count, since, said at
+        self._config = config
+        self._me = me
+        self._first = first
+        self._start_count = start_count
+        self._draw = draw
+        self._heard: dict[Incarnation, float] = {}
+        self._began = now
+        self._rescale: Rescale | None = None
+        self._shutdown: ShutdownRequest | None = None
+        self._drained: dict[Incarnation, tuple[float, int, int]] | None = None
+        self._shutdown_at = now
+        self._log_grew = now
+        self._burying: tuple[int, list[str]] = (0, [])
+
+    # ---- what comes in
+
+    def heard(self, member: Incarnation, now: float) -> None:
+        self._heard[member] = now
+
+    def was_away(self, now: float) -> None:
+        """The process itself stood still: nobody's silence in that time counts."""
+        self._began = now
+        self._heard.clear()
+
+    def on_report(self, member: Incarnation, report: Report, now: float) -> None:
+        self.reports[member] = Seen(report, now)
+        self.heard(member, now)
+
+    def on_pulse(self, member: Incarnation, pulse: Pulse, now: float) -> str:
+        """A sign of life. Returns a sentence when the member's loop is held by user code."""
+        self.heard(member, now)
+        turns, since, said = self._turns.get(member, (-1, now, now))
+        if pulse.turns != turns:
+            self._turns[member] = (pulse.turns, now, now)
+            return ""
+        if now - since < self._config.busy_after_ms / 1000 or now - said < BUSY_SAID_EVERY:
+            return ""
+        self._turns[member] = (turns, since, now)
+        where = f"{pulse.operator} holds" if pulse.operator else "something holds"
+        return f"{pulse.name} is busy, not dead: {where} its loop for {now - since:.0f} s now"
+
+    def on_shutdown(self, request: ShutdownRequest, state: ClusterState) -> Answer:
+        self._shutdown = self._shutdown or request
+        if state.open is not None:
+            says = f"{state.open.id} is under way; the shutdown waits its turn."
+            return answer(request.request, "waiting", says)
+        return answer(request.request, "running", "Draining.")
+
+    def on_appended(self, record: LogRecord, state: ClusterState, now: float) -> None:
+        """A record of this leadership stands in the log."""
+        self._log_grew = now
+        if isinstance(record, RescaleOpened):
+            self.requests.opened(record)
+            self._rescale = Rescale(record, self._config, self._first, self._draw, now)
+            for joiner in record.joiners:
+                self.heard(joiner.incarnation, now)
+        elif isinstance(record, GenerationOpened) and self._rescale is not None:
+            if record.nonce == self._burying[0]:
+                self._rescale.removed(record, self._burying[1])
+            else:
+                self._rescale.appended(record, now)
+        elif isinstance(record, ShutdownOpened):
+            self._shutdown_at = now
+
+    @property
+    def planning(self) -> bool:
+        return self._rescale is not None and self._rescale.planning
+
+    @property
+    def phase(self) -> str:
+        return self._rescale.phase if self._rescale else ""
+
+    def next_timer(self, state: ClusterState) -> float:
+        """When `step` may have something to do although nothing came in."""
+        dead = self._config.dead_after_ms / 1000
+        others = [m.incarnation for m in state.people if m.incarnation != self._me.incarnation]
+        heard = [self._heard.get(other, self._began) for other in others]
+        times = [at + dead for at in heard]
+        renew = self._config.lease_ms / 2000
+        times += [max(at + renew, self._log_grew + renew) for at in heard]
+        if self._rescale is not None and self._rescale.next_timer() is not None:
+            times.append(self._rescale.next_timer() or 0.0)
+        requests = self.requests.next_timer()
+        if requests is not None:
+            times.append(requests)
+        if state.shutdown is not None:
+            times.append(self._shutdown_at + self._config.drain_deadline_ms / 1000)
+        return min(times, default=float("inf"))
+
+    # ---- what goes out
+
+    def step(self, state: ClusterState, now: float) -> tuple[LogRecord | None, list[Answer]]:
+        """The next record to append, and answers to requests that fell through meanwhile."""
+        if state.stopped is not None:
+            return None, []
+        self._follow(state, now)
+        record = self._bury(state, now) or self._renew(state, now)
+        if record is None and state.open is not None:
+            record = self._go_on(state, now)
+        elif record is None and state.shutdown is not None:
+            record = self._close_shutdown(state, now)
+        if record is None and state.tail - state.base >= self._config.log_records_before_base:
+            record = as_base(state, LogNumber(state.tail + 1), self._draw())
+        refused: list[Answer] = []
+        if record is None and state.open is None and state.shutdown is None:
+            record = self._open_next(state, refused, now)
+        return record, refused
+
+    def hand_over_to(self, state: ClusterState) -> Member | None:
+        """Who shall lead while this worker leaves, or None when it does not leave."""
+        if state.open is None:
+            return None
+        leaving = {member.incarnation for member in state.open.leavers}
+        if self._me.incarnation not in leaving:
+            return None
+        return next((m for m in state.table.members if m.incarnation not in leaving), None)
+
+    def _follow(self, state: ClusterState, now: float) -> None:
+        """A rescale that an earlier leader opened, or that has ended."""
+        if state.open is None:
+            self._rescale = None
+        elif self._rescale is None or self._rescale.opened != state.open:
+            self._rescale = Rescale(state.open, self._config, self._first, self._draw, now)
+
+    def _silent(self, state: ClusterState, now: float, for_ms: float) -> list[Member]:
+        limit = now - for_ms / 1000
+        return [
+            member
+            for member in state.people
+            if member.incarnation != self._me.incarnation
+            and self._heard.get(member.incarnation, self._began) <= limit
+        ]
+
+    def _bury(self, state: ClusterState, now: float) -> LogRecord | None:
+        dead = self._silent(state, now, self._config.dead_after_ms)
+        if not dead:
+            return None
+        who = names([member.name for member in dead])
+        if self._rescale is not None and not state.begun:
+            return self._rescale.undone(state, f"{who} died in {self._rescale.phase}", now)
+        seconds = self._config.dead_after_ms / 1000
+        lost = sum(len(state.table.groups_of(member.incarnation)) for member in dead)
+        why = (
+            f"{who} died: not heard for {seconds:.1f} s. "
+            f"{plural(lost, 'key group')} went with it, their state is lost and they start empty."
+        )
+        record = removal(state, dead, self._draw(), why)
+        self._burying = (record.nonce, [member.name for member in dead])
+        return record
+
+    def _renew(self, state: ClusterState, now: float) -> LogRecord | None:
+        half = self._config.lease_ms / 2
+        if now - self._log_grew < half / 1000 or not self._silent(state, now, half):
+            return None
+        return Renewed(state.term, self._draw())
+
+    def _go_on(self, state: ClusterState, now: float) -> LogRecord | None:
+        if self._rescale is None or self.hand_over_to(state) is not None:
+            return None
+        return self._rescale.step(state, self.reports, now)
+
+    def _open_next(
+        self, state: ClusterState, refused: list[Answer], now: float
+    ) -> LogRecord | None:
+        if self._shutdown is not None and state.generation is not None:
+            return ShutdownOpened(
+                state.term, self._draw(), self._shutdown.request, self._shutdown.cause
+            )
+        opening = self.requests.take_next(state, refused.append)
+        if state.generation is None:
+            if self._start_count > 1 and (opening is None or opening.kind != "start"):
+                return None
+            joiners = (self._me, *(opening.joiners if opening else ()))
+            asked = opening.requests if opening else ()
+            return self._opened(state, "start", "start", asked, joiners, (), "Starting.")
+        if opening is not None:
+            return self._opened(
+                state,
+                opening.kind,
+                opening.cause,
+                opening.requests,
+                opening.joiners,
+                opening.leavers,
+                opening.says,
+            )
+        if self._all_ended(state):
+            cause = "all sources have ended"
+            return ShutdownOpened(state.term, self._draw(), RequestId("end-of-input"), cause)
+        return None
+
+    def _opened(
+        self,
+        state: ClusterState,
+        kind: str,
+        cause: str,
+        requests: tuple[RequestId, ...],
+        joiners: tuple[Member, ...],
+        leavers: tuple[Member, ...],
+        says: str,
+    ) -> RescaleOpened:
+        number = state.rescales + 1
+        return RescaleOpened(
+            state.term,
+            self._draw(),
+            RescaleId(f"{kind}-{number}"),
+            kind,
+            cause,
+            requests,
+            joiners,
+            leavers,
+            says,
+        )
+
+    # ---- the end of all
+
+    def _all_ended(self, state: ClusterState) -> bool:
+        reading = {name for workers in state.placement.sources.values() for name in workers}
+        readers = [member for member in state.table.members if member.name in reading]
+        return bool(readers) and all(
+            member.incarnation in self.reports and self.reports[member.incarnation].report.ended
+            for member in readers
+        )
+
+    def _close_shutdown(self, state: ClusterState, now: float) -> LogRecord | None:
+        """Closed when nothing is under way anywhere.
+
+        One round of reports is not enough: each may be true at its own time only. When every
+        member was empty in one round, and in a later round, taken after all of the first had
+        come in, is empty still and has neither sent nor applied anything since, then at the
+        moment between the rounds nothing was under way (Mattern's counting, two rounds).
+        """
+        if state.shutdown is None:
+            return None
+        request = state.shutdown.request
+        if self._quiet_twice(state, now):
+            return ShutdownClosed(
+                state.term, self._draw(), request, True, "All is drained; the cluster has stopped."
+            )
+        deadline = self._config.drain_deadline_ms / 1000
+        if now - self._shutdown_at < deadline:
+            return None
+        says = f"Stopped after {deadline:.0f} s without being drained: {self._under_way(state)}."
+        return ShutdownClosed(state.term, self._draw(), request, False, says)
+
+    def _quiet_twice(self, state: ClusterState, now: float) -> bool:
+        round_: dict[Incarnation, tuple[float, int, int]] = {}
+        for member in state.table.members:
+            seen = self.reports.get(member.incarnation)
+            if seen is None or not (seen.report.draining and seen.report.empty):
+                self._drained = None
+                return False
+            round_[member.incarnation] = (seen.at, seen.report.sent, seen.report.applied)
+        first = self._drained
+        if first is None or first.keys() != round_.keys():
+            self._drained = {who: (now, sent, applied) for who, (_, sent, applied) in round_.items()}
+            return False
+        for who, (at, sent, applied) in round_.items():
+            if first[who][1:] != (sent, applied):
+                self._drained = None
+                return False
+            if at <= first[who][0]:
+                return False
+        return True
+
+    def _under_way(self, state: ClusterState) -> str:
+        clauses = []
+        for member in state.table.members:
+            seen = self.reports.get(member.incarnation)
+            if seen is None or not seen.report.empty:
+                waits = seen.report.statistics.waits_for if seen else ()
+                clauses.append(f"{member.name} still has records" + "".join(f" ({w})" for w in waits))
+        return "; ".join(clauses) or "reports were still coming in"

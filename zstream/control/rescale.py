@@ -1,0 +1,418 @@
+"""One rescale, from its opening in the log to its end: start, grow and shrink are one protocol.
+
+    CONNECT  joiners open links with everyone and each other     -> all connected -> PLAN
+             deadline, or anybody dies                           -> undone
+    PLAN     members report the size of each key group they own  -> all known -> WAVE
+             anybody dies                                        -> undone
+    WAVE     a generation is appended; every member switches, ships, installs, settles
+             all have                                            -> next WAVE, or LEAVE, or done
+             somebody dies: a generation without the dead        -> PLAN for those who are left
+    LEAVE    leavers own nothing; each empties its outboxes and sinks
+             all empty: a generation without them                -> done
+
+The step is a function of the log's state and the members' newest reports, so a new leader that
+knows only these goes on where the last one stopped. What is kept here in memory (plan, times,
+costs) is for balance and telling, never for safety.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from zstream.config import Config
+from zstream.control.placement import Move, balanced, moves, waves
+from zstream.control.requests import names, plural
+from zstream.control.state import ClusterState
+from zstream.errors import InvariantBroken
+from zstream.model.ids import Generation, Incarnation, KeyGroup, RescaleId, Run, Term, WorkerName
+from zstream.model.membership import Member, Placement, RoutingTable
+from zstream.model.records import GenerationOpened, LogRecord, RescaleClosed, RescaleOpened
+from zstream.wire.messages import Report
+
+CONNECT = "CONNECT"
+PLAN = "PLAN"
+WAVE = "WAVE"
+LEAVE = "LEAVE"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A member's newest report, and when it came."""
+
+    report: Report
+    at: float
+
+
+@dataclass(frozen=True)
+class FirstPlacement:
+    """What a start places: which sources are read by every starting worker, and pinned steps."""
+
+    topology: str
+    sources: Mapping[str, bool]  # source -> parallel
+    pinned: tuple[str, ...]
+    key_groups: int
+
+
+class Rescale:
+    """The rescale that stands open in the log, as the leader sees it."""
+
+    def __init__(
+        self,
+        opened: RescaleOpened,
+        config: Config,
+        first: FirstPlacement,
+        draw: Callable[[], int],
+        now: float,
+    ) -> None:
+        self.opened = opened
+        self.phase = CONNECT
+        self._config = config
+        self._first = first
+        self._draw = draw
+        self._began = now
+        self._leaving = {member.incarnation for member in opened.leavers}
+        self._plan: list[list[Move]] | None = None
+        self._waves = 0
+        self._counted = Generation(0)  # newest generation whose costs are in the sums
+        self._moved = 0
+        self._held = 0
+        self._pauses: list[float] = []
+        self._timeline: list[tuple[str, float]] = []
+        self.died: list[str] = []
+        self.lost: list[KeyGroup] = []
+
+    @property
+    def planning(self) -> bool:
+        """Whether members shall report the sizes of their key groups."""
+        return self.phase == PLAN
+
+    def next_timer(self) -> float | None:
+        return self._began + self._config.connect_deadline_ms / 1000 if (
+            self.phase == CONNECT
+        ) else None
+
+    def removed(self, opened: GenerationOpened, dead: Sequence[str]) -> None:
+        """A generation without the dead was appended: plan anew for who is left."""
+        self.died.extend(dead)
+        self.lost.extend(opened.fresh)
+        self._plan = None
+
+    def appended(self, opened: GenerationOpened, now: float) -> None:
+        """A generation of this rescale stands in the log: its wave is under way."""
+        if self._plan and opened.wave:
+            self._moved += len(self._plan.pop(0))
+            self._mark(f"wave {opened.wave}", now)
+
+    def step(
+        self, state: ClusterState, reports: Mapping[Incarnation, Seen], now: float
+    ) -> LogRecord | None:
+        """The next record to append, or None where members must get on first."""
+        if state.open is None or state.open.id != self.opened.id:
+            raise InvariantBroken(f"rescale {self.opened.id} is not the one in the log")
+        if not state.begun:
+            return self._prepare(state, reports, now)
+        table = state.table
+        if not self._all_at(table, reports):
+            return None
+        self._count_costs(table, reports, now)
+        if self._plan is None:
+            return self._plan_step(state, reports, now)
+        if self._plan:
+            return self._next_wave(state)
+        return self._finish(state, reports, now)
+
+    def undone(self, state: ClusterState, why: str, now: float) -> RescaleClosed:
+        """The end of a rescale that has changed nothing yet."""
+        count = plural(len(state.table.members), "worker")
+        says = (
+            f"{self.opened.id} was undone: {why}. The cluster has {count}, "
+            f"generation {state.table.generation}; nothing was lost."
+        )
+        return self._closed(state, "undone", says, (), (), now)
+
+    # ---- before the first wave
+
+    def _prepare(
+        self, state: ClusterState, reports: Mapping[Incarnation, Seen], now: float
+    ) -> LogRecord | None:
+        apart = self._apart(state, reports)
+        if apart:
+            if now - self._began < self._config.connect_deadline_ms / 1000:
+                return None
+            seconds = self._config.connect_deadline_ms // 1000
+            return self.undone(state, f"{apart} for {seconds} s", now)
+        if self.phase == CONNECT:
+            self._mark("connected", now)
+        if state.generation is None:
+            self.phase = WAVE
+            return self._first_generation(state)
+        return self._plan_step(state, reports, now)
+
+    def _apart(self, state: ClusterState, reports: Mapping[Incarnation, Seen]) -> str:
+        """Which two do not have a link with each other yet, as a clause, or ""."""
+        for one in state.people:
+            seen = reports.get(one.incarnation)
+            if seen is None:
+                return f"{one.name} at {one.control} did not report"
+            for other in state.people:
+                if other is not one and other.incarnation not in seen.report.connected:
+                    return f"{one.name} and {other.name} ({other.data}) did not reach each other"
+        return ""
+
+    def _first_generation(self, state: ClusterState) -> GenerationOpened:
+        members = self.opened.joiners
+        incarnations = tuple(member.incarnation for member in members)
+        count = self._first.key_groups
+        unbalanced = [incarnations[group % len(incarnations)] for group in range(count)]
+        everyone = tuple(member.name for member in members)
+        placement = Placement(
+            sources={
+                source: everyone if parallel else everyone[:1]
+                for source, parallel in self._first.sources.items()
+            },
+            pinned={step: everyone[0] for step in self._first.pinned},
+        )
+        table = self._table(Generation(1), members, balanced(unbalanced, incarnations))
+        self._plan = []
+        return self._generation(state, table, placement, 0, 0)
+
+    # ---- plan and waves
+
+    def _plan_step(
+        self, state: ClusterState, reports: Mapping[Incarnation, Seen], now: float
+    ) -> LogRecord | None:
+        sizes = self._sizes(state, reports)
+        if sizes is None:
+            self.phase = PLAN
+            return None
+        owners = [state.table.owner(KeyGroup(g)) for g in range(len(state.table.owners))]
+        leaving = self._leaving
+        stayers = [m.incarnation for m in state.people if m.incarnation not in leaving]
+        target = balanced(owners, stayers)
+        config = self._config
+        self._plan = waves(
+            moves(owners, target), sizes, config.wave_bytes_max, config.wave_groups_max
+        )
+        if not self._plan and not state.begun:
+            self._plan = [[]]  # nothing to move, but a generation says who is a member
+        self._waves = len(self._plan)
+        self._mark("planned", now)
+        if self._plan:
+            return self._next_wave(state)
+        return self._finish(state, reports, now)
+
+    def _sizes(
+        self, state: ClusterState, reports: Mapping[Incarnation, Seen]
+    ) -> dict[KeyGroup, int] | None:
+        """Bytes of state by key group, or None while an owner has not reported them."""
+        sizes: dict[KeyGroup, int] = {}
+        for member in state.table.members:
+            owned = state.table.groups_of(member.incarnation)
+            seen = reports.get(member.incarnation)
+            if owned and (seen is None or not seen.report.sizes):
+                return None
+            if seen is not None:
+                sizes.update(seen.report.sizes)
+        return sizes
+
+    def _next_wave(self, state: ClusterState) -> GenerationOpened:
+        if not self._plan:
+            raise InvariantBroken(f"{self.opened.id} has no wave left")
+        wave = self._plan[0]
+        self.phase = WAVE
+        before = state.table
+        owners = [before.owner(KeyGroup(group)) for group in range(len(before.owners))]
+        for move in wave:
+            if owners[move.group] != move.origin:
+                raise InvariantBroken(f"wave moves group {move.group} from who does not own it")
+            owners[move.group] = move.target
+        members = before.members + tuple(
+            j for j in self.opened.joiners if before.member(j.incarnation) is None
+        ) if not state.begun else before.members
+        table = self._table(Generation(before.generation + 1), members, owners)
+        number = self._waves - len(self._plan) + 1
+        return self._generation(state, table, state.placement, number, self._waves)
+
+    def _table(
+        self, generation: Generation, members: tuple[Member, ...], owners: Sequence[Incarnation]
+    ) -> RoutingTable:
+        index = {member.incarnation: place for place, member in enumerate(members)}
+        return RoutingTable(
+            generation,
+            members,
+            tuple(index[owner] for owner in owners),
+            tuple(place for inc, place in index.items() if inc not in self._leaving),
+        )
+
+    def _generation(
+        self, state: ClusterState, table: RoutingTable, placement: Placement, wave: int, waves: int
+    ) -> GenerationOpened:
+        return GenerationOpened(
+            term=state.term,
+            nonce=self._draw(),
+            run=Run(state.run),
+            table=table,
+            placement=placement,
+            rescale=self.opened.id,
+            wave=wave,
+            waves=waves,
+            fresh=(),
+            cause=self.opened.cause,
+        )
+
+    def _all_at(self, table: RoutingTable, reports: Mapping[Incarnation, Seen]) -> bool:
+        """Whether every member has switched, installed and settled all of this generation."""
+        for member in table.members:
+            seen = reports.get(member.incarnation)
+            if seen is None or seen.report.generation < table.generation:
+                return False
+            if not (seen.report.installed and seen.report.settled):
+                return False
+        return True
+
+    def _count_costs(
+        self, table: RoutingTable, reports: Mapping[Incarnation, Seen], now: float
+    ) -> None:
+        if self._counted >= table.generation:
+            return
+        self._counted = table.generation
+        for member in table.members:
+            costs = reports[member.incarnation].report.costs
+            if costs is not None and costs.generation == table.generation:
+                self._held += costs.records_held
+                self._pauses.extend(pause for _, pause in costs.pauses)
+        self._mark(f"generation {table.generation} installed", now)
+
+    # ---- the end
+
+    def _finish(
+        self, state: ClusterState, reports: Mapping[Incarnation, Seen], now: float
+    ) -> LogRecord | None:
+        table = state.table
+        leaving = [m for m in table.members if m.incarnation in self._leaving]
+        if leaving:
+            self.phase = LEAVE
+            if any(table.groups_of(member.incarnation) for member in leaving):
+                self._plan = None  # a wave that was planned was never appended
+                return None
+            if not all(reports[m.incarnation].report.empty for m in leaving):
+                return None
+            self._mark("leavers empty", now)
+            gone = {member.incarnation for member in leaving}
+            members = tuple(m for m in table.members if m.incarnation not in gone)
+            owners = [table.owner(KeyGroup(group)) for group in range(len(table.owners))]
+            without = self._table(Generation(table.generation + 1), members, owners)
+            return self._generation(state, without, state.placement, 0, 0)
+        return self._end(state, now)
+
+    def _end(self, state: ClusterState, now: float) -> RescaleClosed:
+        table = state.table
+        count = len(table.members)
+        here = {member.incarnation for member in table.members}
+        joined = tuple(j.name for j in self.opened.joiners if j.incarnation in here)
+        left = tuple(m.name for m in self.opened.leavers if m.name not in self.died)
+        if self.opened.kind == "start":
+            says = (
+                f"cluster `{self._first.topology}` is up: {plural(count, 'worker')}, "
+                f"{len(table.owners):,} key groups"
+            )
+            return self._closed(state, "done", says, joined, (), now)
+        slowest = f"slowest waited {max(self._pauses):.0f} ms; " if self._pauses else ""
+        seconds = now - self._began
+        what = f"{plural(self._moved, 'key group')} moved in {seconds:.2f} s, {slowest}"
+        who = f" by {names(joined)}" if joined else ""
+        gone = f" {names(left)} left:" if left else ""
+        if not self.died:
+            says = f"{self.opened.id}{who}:{gone} {what}{plural(count, 'worker')}"
+            return self._closed(state, "done", says, joined, left, now)
+        says = (
+            f"{self.opened.id}: {names(self.died)} died; "
+            f"{plural(len(self.lost), 'key group')} went with it. "
+            f"{names(joined) + ' joined; ' if joined else ''}"
+            f"{names(left) + ' left; ' if left else ''}"
+            f"the cluster has {plural(count, 'worker')}, generation {table.generation}."
+        )
+        return self._closed(state, "failed", says, joined, left, now)
+
+    def _closed(
+        self,
+        state: ClusterState,
+        outcome: str,
+        says: str,
+        joined: tuple[str, ...],
+        left: tuple[str, ...],
+        now: float,
+    ) -> RescaleClosed:
+        self._mark(outcome, now)
+        return RescaleClosed(
+            term=state.term,
+            nonce=self._draw(),
+            id=self.opened.id,
+            kind=self.opened.kind,
+            cause=self.opened.cause,
+            outcome=outcome,
+            says=says,
+            requests=self.opened.requests,
+            joined=joined,
+            left=left,
+            key_groups_moved=self._moved,
+            seconds=now - self._began,
+            slowest_key_group_ms=max(self._pauses, default=0.0),
+            records_held=self._held,
+            pauses_ms=tuple(self._pauses),
+            timeline=tuple(self._timeline),
+        )
+
+    def _mark(self, what: str, now: float) -> None:
+        self._timeline.append((what, now - self._began))
+
+
+def removal(
+    state: ClusterState, dead: Sequence[Member], nonce: int, why: str
+) -> GenerationOpened:
+    """The generation without workers that died; their key groups start empty elsewhere."""
+    table = state.table
+    gone = {member.incarnation for member in dead}
+    members = tuple(m for m in table.members if m.incarnation not in gone)
+    spread = {table.members[place].incarnation for place in table.spread}
+    stayers = [m.incarnation for m in members if m.incarnation in spread] or [
+        m.incarnation for m in members
+    ]
+    owners = [table.owner(KeyGroup(group)) for group in range(len(table.owners))]
+    counts = {stayer: owners.count(stayer) for stayer in stayers}
+    fresh = [KeyGroup(group) for group, owner in enumerate(owners) if owner in gone]
+    for group in fresh:
+        least = min(stayers, key=lambda stayer: counts[stayer])
+        owners[group] = least
+        counts[least] += 1
+    index = {member.incarnation: place for place, member in enumerate(members)}
+    dead_names = {WorkerName(member.name) for member in dead}
+    placement = Placement(
+        sources={
+            source: tuple(name for name in workers if name not in dead_names)
+            for source, workers in state.placement.sources.items()
+        },
+        pinned={
+            step: members[0].name if worker in dead_names else worker
+            for step, worker in state.placement.pinned.items()
+        },
+    )
+    return GenerationOpened(
+        term=Term(state.term),
+        nonce=nonce,
+        run=state.run,
+        table=replace(
+            table,
+            generation=Generation(table.generation + 1),
+            members=members,
+            owners=tuple(index[owner] for owner in owners),
+            spread=tuple(index[stayer] for stayer in stayers),
+        ),
+        placement=placement,
+        rescale=state.open.id if state.open and state.begun else RescaleId(""),
+        wave=0,
+        waves=0,
+        fresh=tuple(fresh),
+        cause=why,
+    )

@@ -1,0 +1,298 @@
+"""One worker: the two pure cores joined, over the ports of whatever shell it runs in.
+
+    shell hands in      on_control  on_client  on_data  on_log  on_leave_signal
+    shell calls         turn(now) -> when to call again, at the latest
+    beside the loop     pulses()
+    it ends             when `exit` is set
+
+A turn: control first, then sources up to their limits, then what was filled becomes frames and
+goes out, then what control wants to know. Data frames are applied as they are handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from zstream.config import Config
+from zstream.control.agent import Agent, Start
+from zstream.control.events import (
+    AnswerClient,
+    ClientAsked,
+    ConnectPeers,
+    DisconnectPeers,
+    Effect,
+    Event,
+    GenerationSeen,
+    LeaveAsked,
+    LogAnswered,
+    MessageReceived,
+    OpenStore,
+    Say,
+    SendMessage,
+    Stop,
+    StoreOpened,
+    SubmitLog,
+    SwitchGeneration,
+    TimePassed,
+)
+from zstream.control.requests import Software
+from zstream.dataflow.engine import Dataflow
+from zstream.driver.edges import Edges
+from zstream.driver.figures import Figures
+from zstream.errors import ConnectorError, UserFunctionError, WireError
+from zstream.model.ids import Incarnation
+from zstream.model.membership import Member
+from zstream.ports.log import LogAnswer
+from zstream.ports.shell import Exit, Shell
+from zstream.topology.plan import Plan
+from zstream.wire.codec import decode_message, encode_message
+from zstream.wire.messages import (
+    Envelope,
+    LinkReport,
+    ShrinkRequest,
+    ShutdownRequest,
+    StatusRequest,
+)
+from zstream.wire.values import Registry
+
+TIMER_STEP = 0.005  # seconds; a timer that could not be served yet is looked at again so soon
+
+
+def software_of(plan: Plan, version: str) -> Software:
+    """What a joiner's topology is compared with."""
+    return Software(plan.topology, plan.fingerprint, plan.outline, version)
+
+
+def start_of(plan: Plan, role: str, join: str, worker_count: int) -> Start:
+    """How a worker comes to its cluster; see zstream.runtime.options for the roles."""
+    return Start(
+        role=role,
+        join=join,
+        worker_count=worker_count,
+        sources={name: source.parallel for name, source in plan.sources.items()},
+        pinned=plan.pinned,
+        key_groups=plan.key_groups,
+    )
+
+
+class WorkerDriver:
+    """Joins agent and dataflow. `now` is monotonic seconds wherever it stands."""
+
+    def __init__(
+        self,
+        config: Config,
+        identity: Member,
+        plan: Plan,
+        registry: Registry,
+        agent: Agent,
+        shell: Shell,
+        on_error: Any = "dead_letter",
+    ) -> None:
+        self.exit: Exit | None = None
+        self.agent = agent
+        self.edges = Edges(config, plan, shell)
+        self.dataflow = Dataflow(
+            plan,
+            registry,
+            config,
+            identity.incarnation,
+            emit=self.edges.emit,
+            refuse=shell.dead_letters.add,
+            on_error=on_error,
+        )
+        self._config = config
+        self._shell = shell
+        self._figures = Figures(config, shell)
+        self._turns = 0
+        self._pressed: dict[Incarnation, str] = {}  # peers at a limit: sources stop everywhere
+        self._pressure = ""
+        self._heartbeat_at = float("-inf")
+        self._local_at = float("-inf")
+        self._rubbish = 0  # messages and frames that could not be decoded
+
+    # ---- what the shell hands in
+
+    def begin(self, now: float, store: str = "") -> None:
+        """Open what must be open before anybody is asked for anything.
+
+        store: where the initializer keeps the control log; "" on all others, who are told.
+        Raises ConnectorError: a port in use, a file missing, a store out of reach.
+        """
+        self.dataflow.open()
+        self.edges.open_readers(self.agent.may_be_placed_here())
+        if store:
+            self._shell.open_log(store)
+            self._give(StoreOpened(store), now)
+
+    def on_control(self, payload: bytes, now: float) -> None:
+        """One control message of another worker."""
+        try:
+            envelope = decode_message(payload)
+        except WireError:
+            self._rubbish += 1
+            return
+        if not isinstance(envelope, Envelope):
+            self._rubbish += 1
+        elif isinstance(envelope.message, LinkReport):
+            report = envelope.message
+            self._pressed[envelope.sender] = report.pressure
+            self.dataflow.on_link_report(envelope.sender, report, now)
+        else:
+            self._give(MessageReceived(envelope), now)
+
+    def on_client(self, client: bytes, payload: bytes, now: float) -> None:
+        """One request of a tool."""
+        try:
+            request = decode_message(payload)
+        except WireError:
+            self._rubbish += 1
+            return
+        if isinstance(request, ShrinkRequest | ShutdownRequest | StatusRequest):
+            self._give(ClientAsked(client, request), now)
+
+    def on_data(self, frame: bytes, now: float) -> None:
+        """One data frame: applied at once, in its link's order."""
+        if self.exit is not None:
+            return
+        try:
+            self._guarded(lambda: self.dataflow.receive(frame, now))
+        except WireError:
+            self._rubbish += 1
+        self._tell_switches(now)
+
+    def on_log(self, answer: LogAnswer, now: float) -> None:
+        """The store has answered."""
+        self._give(LogAnswered(answer), now)
+
+    def on_leave_signal(self, now: float, cause: str = "stopped by a signal") -> None:
+        """SIGINT or SIGTERM: leave the cluster if that may be."""
+        self._give(LeaveAsked(cause), now)
+
+    def pulses(self) -> list[tuple[str, bytes]]:
+        """Signs of life to send, (control address, payload); called from beside the loop."""
+        pulses = self.agent.pulse(self._turns, self.dataflow.running)
+        return [(address, encode_message(envelope)) for address, envelope in pulses]
+
+    def waited(self, seconds: float) -> None:
+        """The loop had nothing to do for so long; what is left of the time it was busy."""
+        self._figures.waited(seconds)
+
+    # ---- the turn
+
+    def turn(self, now: float) -> float | None:
+        """Go round once. Returns when to call again at the latest; `now` for at once."""
+        self._turns += 1
+        if self.agent.next_timer() <= now:
+            self._give(TimePassed(), now)
+        if self.exit is not None:
+            return None
+        read_all = True
+        if self._may_read():
+            read_all = self._guarded(lambda: self.edges.read(self.dataflow.feed), default=True)
+        self._guarded(lambda: self.dataflow.flush(now))
+        self._tell_switches(now)
+        self._send_frames(now)
+        self._send_link_reports(now)
+        self.edges.flush(now)
+        self._tell_local(now)
+        if self.exit is not None:
+            return None
+        return now if not read_all else self._wake_at(now)
+
+    def _may_read(self) -> bool:
+        """Sources are read while the cluster is up and no worker is at a limit (I5)."""
+        self._pressure = self.dataflow.pressure() or self.edges.pressure()
+        return self.agent.reading and not self._pressure and not any(self._pressed.values())
+
+    def _send_frames(self, now: float) -> None:
+        for peer in self.dataflow.ready_peers():
+            while (frame := self.dataflow.next_frame(peer, now)) is not None:
+                if not self._shell.transport.send_data(peer, frame):
+                    break
+                self.dataflow.frame_sent(peer)
+
+    def _send_link_reports(self, now: float) -> None:
+        pressure = self.dataflow.pressure() or self.edges.pressure()
+        interval = self._config.pulse_interval_ms / 1000
+        heartbeat = now >= self._heartbeat_at + interval or pressure != self._pressure
+        self._pressure = pressure
+        if heartbeat:
+            self._heartbeat_at = now
+        for peer, report in self.dataflow.link_reports(now, heartbeat):
+            address = self.edges.control_address(peer)
+            if address:
+                envelope = self.agent.envelope(
+                    LinkReport(report.run, report.to, report.acks, report.sent, pressure)
+                )
+                self._shell.transport.send_control(address, encode_message(envelope))
+
+    def _tell_switches(self, now: float) -> None:
+        for opened in self.dataflow.take_switched():
+            self._give(GenerationSeen(opened), now)
+
+    def _tell_local(self, now: float) -> None:
+        """Let control know how the dataflow stands, when that may have changed what it knows."""
+        local = self._figures.local(
+            self.dataflow, self.edges, self._pressure, self.agent.planning, now
+        )
+        if local is not None:
+            self._give(local, now)
+
+    def _wake_at(self, now: float) -> float | None:
+        times = [max(self.agent.next_timer(), now + TIMER_STEP)]
+        times.append(self._heartbeat_at + self._config.pulse_interval_ms / 1000)
+        dataflow_timer = self.dataflow.next_timer(now)
+        if dataflow_timer is not None:
+            times.append(dataflow_timer)
+        times.extend(self.edges.wake_times(now, self._may_read()))
+        return min(times)
+
+    # ---- effects
+
+    def _give(self, event: Event, now: float) -> None:
+        """Hand an event to the agent and perform what comes of it, in order."""
+        if self.exit is None:
+            for effect in self.agent.handle(event, now):
+                self._perform(effect, now)
+
+    def _perform(self, effect: Effect, now: float) -> None:
+        shell = self._shell
+        if isinstance(effect, SendMessage):
+            shell.transport.send_control(effect.address, encode_message(effect.envelope))
+        elif isinstance(effect, SubmitLog):
+            shell.log.submit(effect.operation)
+        elif isinstance(effect, SwitchGeneration):
+            self._guarded(self.edges.open_writers)
+            self._guarded(lambda: self.dataflow.switch(effect.opened, now))
+        elif isinstance(effect, ConnectPeers):
+            for peer in effect.peers:
+                self.edges.remember(peer)
+                shell.transport.open_data(peer.incarnation, peer.data)
+                self.dataflow.open_link(peer.incarnation)
+        elif isinstance(effect, DisconnectPeers):
+            for incarnation in effect.peers:
+                self._pressed.pop(incarnation, None)
+                self.dataflow.close_link(incarnation)
+                shell.transport.close_data(incarnation)
+                self.edges.forget(incarnation)
+        elif isinstance(effect, AnswerClient):
+            shell.transport.answer_client(effect.client, encode_message(effect.answer))
+        elif isinstance(effect, OpenStore):
+            if self._guarded(lambda: shell.open_log(effect.path) or True, default=False):
+                self._give(StoreOpened(effect.path), now)
+        elif isinstance(effect, Say):
+            shell.say(effect.level, effect.event, effect.text, effect.fields)
+        elif isinstance(effect, Stop):
+            self.exit = self.exit or Exit(effect.code, effect.says)
+
+    def _guarded(self, action: Callable[[], Any], default: Any = None) -> Any:
+        """Do it; what the user's code or the outside refuses ends this worker with its sentence."""
+        try:
+            return action()
+        except UserFunctionError as error:
+            self._shell.say("error", "stopped_by_user_error", str(error), {})
+            self.exit = self.exit or Exit(1, 'stopped by on_error="stop".')
+        except ConnectorError as error:
+            self.exit = self.exit or Exit(1, str(error))
+        return default
