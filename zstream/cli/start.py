@@ -1,0 +1,102 @@
+"""From options to a running worker: which role it has, what it is told, and how it ended."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from itertools import dropwhile
+from pathlib import Path
+from typing import Any
+
+from zstream.cli.addresses import bind, demand, unbound
+from zstream.cli.roles import directory_of, log_format_of, place_of
+from zstream.cli.settings import config_from, read_settings
+from zstream.cli.tool import seconds_of
+from zstream.errors import UsageError, ZstreamError
+from zstream.runtime.options import WorkerOptions
+from zstream.runtime.worker import run_worker
+from zstream.topology.topology import TopologyValue
+
+Make = Callable[[list[str]], TopologyValue]
+
+
+def start(program: str, options: Mapping[str, Any], make: Make) -> int:
+    """Run one worker of the topology that `make` gives for the arguments after "--"."""
+    try:
+        place = place_of(options)
+        store = directory_of(options["--store"])
+        form = log_format_of(options["--log-format"])
+        said = {}
+        if options["--join-deadline"] is not None:
+            seconds = seconds_of("--join-deadline", options["--join-deadline"])
+            said["join_deadline_ms"] = max(1, round(seconds * 1000))
+        config = config_from(read_settings(options["--config"]), **said)
+        ignored = [name for name in ("--metrics", "--ponythreads") if options[name] is not None]
+        if ignored:
+            verb = "are" if len(ignored) > 1 else "is"
+            print(f"{program}: {' and '.join(ignored)} {verb} ignored.", file=sys.stderr)
+        topology = loaded(program, make, list(options["<argument>"]))
+        if topology is None:
+            return 1
+        inputs, outputs = ends_of(options, topology, place["role"])
+    except UsageError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    worker = WorkerOptions(
+        **place,
+        inputs=inputs,
+        outputs=outputs,
+        dead_letters=options["--dead-letters"] or WorkerOptions.dead_letters,
+        store=store,
+        log_format=form,
+        json=options["--json"],
+        config=config,
+    )
+    try:
+        return run_worker(topology, worker)
+    except ZstreamError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 1
+
+
+def loaded(program: str, make: Make, arguments: list[str]) -> TopologyValue | None:
+    """The topology; None when there is none to run, which has been said."""
+    try:
+        return make(arguments)
+    except ZstreamError as error:
+        print(users_traceback(error.__cause__), end="", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
+        return None
+
+
+def users_traceback(error: BaseException | None) -> str:
+    """The traceback of what a person's module raised, from their file on; "" when none did."""
+    if error is None:
+        return ""
+    ours = str(Path(__file__).parent.parent)
+    frames = traceback.extract_tb(error.__traceback__)
+    loading = (ours, "<frozen importlib", importlib.__path__[0])
+    users = list(dropwhile(lambda frame: frame.filename.startswith(loading), frames))
+    if not users:
+        return ""
+    lines = traceback.format_list(users) + traceback.format_exception_only(error)
+    return "Traceback (most recent call last):\n" + "".join(lines)
+
+
+def ends_of(
+    options: Mapping[str, Any], topology: TopologyValue, role: str
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Addresses of sources and of sinks. Only who reads a source must know where."""
+    plan = topology.plan
+    inputs = bind("--in", "source", options["--in"], plan.sources)
+    outputs = bind("--out", "sink", options["--out"], plan.sinks)
+    read_here = {
+        name: source
+        for name, source in plan.sources.items()
+        if role == "initializer" or (role == "starter" and source.parallel)
+    }
+    demand("--in", "source", unbound(read_here, inputs))
+    demand("--out", "sink", unbound(plan.sinks, outputs))
+    return inputs, outputs
