@@ -1,0 +1,362 @@
+"""One worker's dataflow: batches and frames in, batches and frames out. The only class of this
+room that others call.
+
+Pure: time comes as an argument (`now`, monotonic seconds), bytes go out when they are asked for.
+A turn is: `receive` and `feed` as there is something, then `flush`, then `next_frame` for each
+ready peer and `link_reports`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from zstream.config import Config
+from zstream.dataflow.chain import Compiler
+from zstream.dataflow.errors import Gauge, OperatorErrors, Refuse
+from zstream.dataflow.exchange import Exchange
+from zstream.dataflow.links import DATA, LANES, SNAPSHOTS
+from zstream.dataflow.migration import Migration, Progress
+from zstream.dataflow.peer import Peer
+from zstream.errors import WireError
+from zstream.model.batch import Batch
+from zstream.model.ids import EntryId, Incarnation, KeyGroup, Run
+from zstream.model.keys import KeyGroups
+from zstream.model.records import GenerationOpened, LogRecord
+from zstream.topology.errors_policy import ErrorPolicy
+from zstream.topology.node import Node
+from zstream.topology.per_worker import PerWorker
+from zstream.topology.plan import Entry, Plan
+from zstream.wire.codec import decode_record, encode_record
+from zstream.wire.frames import BatchCodec, Frame, FrameKind, decode_frame, decode_snapshot
+from zstream.wire.messages import LinkReport, WaveCosts
+from zstream.wire.values import Registry
+
+FIRST_RUN = Run(1)  # a later one begins with a recovery
+
+
+class Dataflow:
+    """Applies records, routes them, and moves key groups.
+
+    emit: gets a sink's name and its encoded records. refuse: gets dead letters. on_error: the
+    policy of operators without one of their own. raw_sinks, raw_sources: names whose encode and
+    decode functions are left out.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        registry: Registry,
+        config: Config,
+        me: Incarnation,
+        *,
+        emit: Callable[[str, list[Any]], None],
+        refuse: Refuse,
+        on_error: ErrorPolicy = "dead_letter",
+        raw_sinks: frozenset[str] = frozenset(),
+        raw_sources: frozenset[str] = frozenset(),
+    ) -> None:
+        self._me = me
+        self._config = config
+        self._plan = plan
+        self._emit_to = emit
+        self._gauge = Gauge()
+        self._refuse = refuse
+        self._on_error = on_error
+        self._errors: dict[Node, OperatorErrors] = {}
+        self._peers: dict[Incarnation, Peer] = {}
+        self._entries: dict[EntryId, Entry] = {entry.id: entry for entry in plan.entries}
+        self._codec = BatchCodec(registry)
+        self._exchange = Exchange(
+            me, config, self._codec, self._peers, self._errors_of_entries(), self._apply_own
+        )
+        self._chains = Compiler(
+            plan,
+            registry,
+            KeyGroups(plan.key_groups),
+            self._exchange,
+            self._errors_of,
+            self._emit,
+            raw_sinks,
+            raw_sources,
+        ).compile()
+        self._migration = Migration(
+            me, config, registry, self._peers, self._chains.stateful, self._apply
+        )
+        self._switched: list[GenerationOpened] = []
+        self._needs = _needs_of(plan)
+        self._sampled_at = float("-inf")
+        self.records_in = 0
+        self.records_out = 0
+        self.late_records = 0
+        self.state_bytes = 0  # about; taken each status_interval_ms
+        self.frames_dropped = 0  # of links that are not open, doubled or too early
+
+    # ------------------------------------------------------------ life
+
+    def open(self) -> None:
+        """Make what `needs=` names. Raises what the person's function raises."""
+        for need in self._needs:
+            need.open()
+
+    def close(self) -> None:
+        """Close what `open` made."""
+        for need in self._needs:
+            need.shut()
+
+    # ------------------------------------------------------------ links
+
+    def open_link(self, peer: Incarnation) -> None:
+        """Both lanes, both directions; hello is queued. Opening twice is harmless."""
+        if peer not in self._peers:
+            self._peers[peer] = Peer(self._me, peer, FIRST_RUN, self._config)
+
+    def close_link(self, peer: Incarnation) -> None:
+        """Forget the peer: what is under way to it is lost, and nothing of it is awaited."""
+        self._exchange.forget(peer)
+        self._peers.pop(peer, None)
+
+    def connected(self) -> tuple[Incarnation, ...]:
+        """Peers with which hello went both ways on both lanes."""
+        return tuple(name for name, peer in self._peers.items() if peer.is_connected())
+
+    def ready_peers(self) -> list[Incarnation]:
+        """Peers for which there is a frame and credit to send it."""
+        return [name for name, peer in self._peers.items() if peer.next_frame() is not None]
+
+    def next_frame(self, peer: Incarnation, now: float) -> bytes | None:
+        """What to send this peer next, if credit allows; `frame_sent` says that it is out."""
+        link = self._peers.get(peer)
+        return None if link is None else link.next_frame()
+
+    def frame_sent(self, peer: Incarnation) -> None:
+        """What `next_frame` gave was taken by the network. Nothing may be done between the two."""
+        self._peers[peer].frame_sent()
+
+    def on_link_report(self, sender: Incarnation, report: LinkReport, now: float) -> None:
+        """Acknowledgements and last numbers; of another link than the open one: ignored."""
+        peer = self._peers.get(sender)
+        if peer is not None and report.to == self._me and report.run == FIRST_RUN:
+            peer.on_report(report, now)
+
+    def link_reports(self, now: float, heartbeat: bool) -> list[tuple[Incarnation, LinkReport]]:
+        """Those that are due, or with a heartbeat all."""
+        pressure = self.pressure()
+        due = []
+        for name, peer in self._peers.items():
+            at = peer.report_at(now)
+            if heartbeat or (at is not None and at <= now):
+                due.append((name, peer.report(now, pressure)))
+        return due
+
+    # ------------------------------------------------------------ records
+
+    def feed(self, source: str, records: list[Any]) -> None:
+        """Undecoded records of a source that is placed here, in order."""
+        self.records_in += len(records)
+        push, limit = self._chains.sources[source], self._config.batch_records_max
+        for start in range(0, len(records), limit):
+            push(Batch(records[start : start + limit]))
+        self._gauge.running = ""
+
+    def receive(self, data: bytes, now: float) -> None:
+        """One frame of a peer. Raises WireError for what is none.
+
+        Frames of links that are not open are dropped: what they carried is sent again when the
+        first report about the link asks for it. On an open link none is refused for its generation.
+        """
+        frame = decode_frame(data)
+        peer = self._peers.get(frame.sender)
+        is_ours = frame.receiver == self._me and frame.run == FIRST_RUN and frame.lane in LANES
+        if peer is None or not is_ours or not peer.receive[frame.lane].is_next(frame.number):
+            self.frames_dropped += 1
+            return
+        self._take(frame, peer, len(data), now)
+        peer.receive[frame.lane].settle(len(data), now)
+        self._gauge.running = ""
+
+    def flush(self, now: float) -> None:
+        """End of a turn: what waited is applied, what is being filled becomes frames, what may be
+        shipped is.
+        """
+        self._migration.drain(now)
+        self._exchange.cut()
+        self._migration.ship()
+        self._gauge.running = ""
+        if now - self._sampled_at >= self._config.status_interval_ms / 1000:
+            self._sampled_at = now
+            self.state_bytes = sum(
+                operator.state.bytes_of_all() for operator in self._chains.stateful.values()
+            )
+
+    def next_timer(self, now: float) -> float | None:
+        """When to come back at the latest: `now` where there is more to do at once."""
+        if self._migration.is_busy():
+            return now
+        times = [at for peer in self._peers.values() if (at := peer.report_at(now)) is not None]
+        return max(now, min(times)) if times else None
+
+    # ------------------------------------------------------------ generations
+
+    def switch(self, opened: GenerationOpened, now: float) -> None:
+        """Route by this generation from here on, and say so on every link, in order with the data.
+
+        At the leader's word or at a peer's marker, whichever comes first; an older or equal
+        generation changes nothing. What was being filled was routed by the table before, so it
+        goes first.
+        """
+        if opened.table.generation <= self._migration.table.generation:
+            return
+        self._exchange.cut()
+        self._migration.switch(opened, now)
+        self._exchange.install(opened.table, opened.placement)
+        marker = encode_record(opened)
+        for peer in self._peers.values():
+            peer.push(FrameKind.GENERATION, marker)
+
+    def take_switched(self) -> list[GenerationOpened]:
+        """Generations that came by a peer's marker, not yet taken; for the agent to learn of."""
+        switched, self._switched = self._switched, []
+        return switched
+
+    def progress(self) -> Progress:
+        """How far this worker is with its newest generation."""
+        return self._migration.progress()
+
+    def costs(self) -> WaveCosts | None:
+        """What the newest generation that moved key groups from or to here has cost so far."""
+        return self._migration.costs()
+
+    def sizes(self) -> tuple[tuple[KeyGroup, int], ...]:
+        """About how many bytes of state each key group has that is live here."""
+        operators = self._chains.stateful.values()
+        return tuple(
+            (
+                KeyGroup(group),
+                sum(operator.state.bytes_of(KeyGroup(group)) for operator in operators),
+            )
+            for group in sorted(self._migration.live)
+        )
+
+    # ------------------------------------------------------------ figures
+
+    def pressure(self) -> str:
+        """What is at its limit here, so that sources must stop on all workers, or ""."""
+        if self._migration.hold_bytes >= self._config.hold_bytes_max:
+            return "hold queue"
+        waiting = sum(peer.send[DATA].outbox_bytes for peer in self._peers.values())
+        return "outboxes" if waiting >= self._config.outbox_bytes_max else ""
+
+    def empty(self) -> bool:
+        """Whether no record and no state is under way from here or waits here."""
+        progress = self._migration.progress()
+        return (
+            self._exchange.is_empty()
+            and (progress.installed or not progress.generation)
+            and all(peer.is_settled() for peer in self._peers.values())
+        )
+
+    @property
+    def frames_sent(self) -> int:
+        """BATCH frames for peers whose links are open now, on their way or applied."""
+        return sum(peer.batches_sent for peer in self._peers.values())
+
+    @property
+    def frames_applied(self) -> int:
+        """BATCH frames of peers whose links are open now."""
+        return sum(peer.batches_applied for peer in self._peers.values())
+
+    @property
+    def running(self) -> str:
+        """The operator in whose user code the loop is, or ""; may be read beside the loop."""
+        return self._gauge.running
+
+    @property
+    def dead_letters(self) -> int:
+        return self._gauge.dead_letters
+
+    @property
+    def keys(self) -> int:
+        """Keys with state, over all stateful operators."""
+        return sum(len(operator.state) for operator in self._chains.stateful.values())
+
+    # ------------------------------------------------------------ inside
+
+    def _take(self, frame: Frame, peer: Peer, size: int, now: float) -> None:
+        """Decode and do what the next frame of a link asks for. What is damaged raises WireError
+        before anything is done.
+        """
+        kind, body = frame.kind, frame.body
+        if kind is FrameKind.BATCH and frame.lane == DATA:
+            self._on_batch(peer, body, size)
+        elif kind is FrameKind.SNAPSHOT and frame.lane == SNAPSHOTS:
+            self._migration.on_chunk(decode_snapshot(body))
+        elif kind is FrameKind.GENERATION and frame.lane == DATA:
+            self._on_marker(peer, decode_record(body), now)
+        elif kind is not FrameKind.HELLO:
+            raise WireError(f"a {kind.name} frame has no meaning on lane {frame.lane}")
+
+    def _on_batch(self, peer: Peer, body: bytes, size: int) -> None:
+        number, batch = self._codec.decode(body)
+        entry = self._entries.get(number)
+        if entry is None or entry.route == "source":
+            raise WireError(f"a batch for entry {number}, where nothing comes in from a peer")
+        if entry.route == "keyed" and (batch.keys is None or batch.groups is None):
+            raise WireError(f"a batch without keys for entry {number}, which is by key")
+        if not self._migration.is_member(peer.incarnation):
+            self.frames_dropped += 1  # taken for dead: its key groups have gone on without it
+            return
+        peer.batches_applied += 1
+        self._admit(entry, batch, size / max(1, len(batch)))
+
+    def _on_marker(self, peer: Peer, opened: LogRecord, now: float) -> None:
+        if not isinstance(opened, GenerationOpened):
+            raise WireError(f"a generation marker that carries a {type(opened).__name__}")
+        if opened.table.generation > self._migration.table.generation:
+            self.switch(opened, now)
+            self._switched.append(opened)
+        peer.marker = max(peer.marker, opened.table.generation)
+
+    def _apply_own(self, entry: Entry, batch: Batch) -> None:
+        self._admit(entry, batch, self._exchange.record_bytes(entry.id))
+
+    def _admit(self, entry: Entry, batch: Batch, record_bytes: float) -> None:
+        """Apply what may be applied here now; the rest waits for its key group."""
+        admitted: Batch | None = batch
+        if entry.route == "keyed":
+            admitted = self._migration.admit(entry, batch, record_bytes)
+        if admitted is not None:
+            self._apply(entry, admitted)
+
+    def _apply(self, entry: Entry, batch: Batch) -> None:
+        """Run a batch through its stage. Key groups have done their work and are left behind."""
+        self._chains.entries[entry.id](Batch(batch.values, batch.keys, None, batch.times))
+
+    def _emit(self, sink: str, records: list[Any]) -> None:
+        self.records_out += len(records)
+        self._emit_to(sink, records)
+
+    def _errors_of(self, node: Node) -> OperatorErrors:
+        """One policy and count for each operator, whoever asks."""
+        if node not in self._errors:
+            self._errors[node] = OperatorErrors(node, self._on_error, self._refuse, self._gauge)
+        return self._errors[node]
+
+    def _errors_of_entries(self) -> dict[EntryId, OperatorErrors]:
+        """Who is blamed for a record that cannot be sent: the operator before the exchange."""
+        return {
+            edge.entry: self._errors_of(step.node)
+            for step in self._plan.steps
+            for port in step.outputs
+            for edge in port
+            if edge.entry is not None
+        }
+
+
+def _needs_of(plan: Plan) -> list[PerWorker[Any]]:
+    """What the functions of a plan need, each once."""
+    needs: dict[int, PerWorker[Any]] = {}
+    for step in plan.steps:
+        for need in step.node.options.get("needs", ()):
+            needs[id(need)] = need
+    return list(needs.values())

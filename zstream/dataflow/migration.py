@@ -1,0 +1,355 @@
+"""Moving key groups between workers while records flow: switch, ship, hold, install.
+
+Origin of a group, by the generation that moves it:
+  1. SWITCH   routes by the new table and sends its marker down every link
+  2. MARKERS  goes on applying what others routed by the old table, until their markers are in
+  3. SETTLE   until all it sent before then is settled: else the target's output would overtake it
+  4. SHIP     snapshots the group, forgets it, sends the chunks on the snapshot lane
+
+Target:
+  1. SWITCH   puts the group on hold: its records wait in the order in which they came
+  2. INSTALL  takes over the snapshot when its last chunk is there
+  3. DRAIN    applies what waited, a bounded number of records at a time; what comes in the
+              meantime waits behind it; then the group is live
+
+A removal after a death may come at any time in between: the dead are not waited for, their
+groups start empty, and what still can be completed is completed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from zstream.config import Config
+from zstream.dataflow.columns import chosen, rows
+from zstream.dataflow.exchange import Filling, Shape, shape_of
+from zstream.dataflow.links import DATA
+from zstream.dataflow.operators.stateful import StatefulMap
+from zstream.dataflow.peer import Peer
+from zstream.errors import InvariantBroken, WireError
+from zstream.model.batch import Batch
+from zstream.model.ids import Generation, Incarnation, KeyGroup
+from zstream.model.membership import EMPTY_TABLE, RoutingTable
+from zstream.model.records import GenerationOpened
+from zstream.topology.plan import Entry
+from zstream.wire.frames import FrameKind, SnapshotChunk, encode_snapshot
+from zstream.wire.messages import WaveCosts
+from zstream.wire.values import Registry
+
+FIRST_GENERATION = Generation(1)  # of a cluster's life: nobody had a state before it
+
+
+class Progress(NamedTuple):
+    """How far this worker is with its newest generation.
+
+    installed: nothing is to be shipped or installed. settled: all that was sent until then is.
+    """
+
+    generation: Generation
+    installed: bool
+    settled: bool
+
+
+class _Waiting(NamedTuple):
+    """Records of a group on hold that came one after the other at one entry."""
+
+    entry: Entry
+    filling: Filling
+    record_bytes: float
+
+
+class _Hold:
+    """One key group between this worker's switch and the end of its drain."""
+
+    def __init__(self, origin: Incarnation | None, since: float) -> None:
+        self.origin = origin  # None: not known to a joiner
+        self.since = since
+        self.chunks: list[bytes] = []
+        self.installed = False
+        self.waiting: deque[_Waiting] = deque()
+
+
+class _Outgoing:
+    """The groups that one generation moves away from here, and what has to come first."""
+
+    def __init__(
+        self,
+        generation: Generation,
+        awaited: frozenset[Incarnation],
+        targets: dict[KeyGroup, Incarnation],
+    ) -> None:
+        self.generation = generation
+        self.awaited = awaited  # members of the table before: their markers
+        self.targets = targets
+        self.sent: dict[Incarnation, int] | None = None  # to be settled; known with the markers
+
+
+class Migration:
+    """Which key groups are live here, on hold here, or on their way from here."""
+
+    def __init__(
+        self,
+        me: Incarnation,
+        config: Config,
+        registry: Registry,
+        peers: Mapping[Incarnation, Peer],
+        operators: Mapping[str, StatefulMap],
+        apply: Callable[[Entry, Batch], None],
+    ) -> None:
+        self.table: RoutingTable = EMPTY_TABLE
+        self.live: set[int] = set()
+        self.hold_bytes = 0.0
+        self._me = me
+        self._config = config
+        self._registry = registry
+        self._peers = peers
+        self._operators = operators
+        self._apply = apply
+        self._members: frozenset[Incarnation] = frozenset()
+        self._holds: dict[KeyGroup, _Hold] = {}
+        self._outgoing: list[_Outgoing] = []
+        self._early: list[SnapshotChunk] = []  # of a generation that is not yet known here
+        self._sent: dict[Incarnation, int] | None = None  # until all was installed; to be settled
+        self._costs_of = Generation(0)  # the generation that pauses and held records belong to
+        self._pauses: list[tuple[KeyGroup, float]] = []
+        self._held = 0
+
+    # ------------------------------------------------------------ switch
+
+    def switch(self, opened: GenerationOpened, now: float) -> None:
+        """Install the table; put on hold what moves in; note what has to be shipped."""
+        old, new = self.table, opened.table
+        self.table = new
+        self._sent = None
+        self._members = frozenset(member.incarnation for member in new.members)
+        arriving, leaving = self._moves(old, new)
+        if new.generation == FIRST_GENERATION:
+            self.live.update(group for group, _ in arriving)
+            return
+        if arriving or leaving:
+            self._costs_of, self._held, self._pauses = new.generation, 0, []
+        fresh = frozenset(opened.fresh)
+        for group, origin in arriving:
+            if group in self.live:
+                self._stay(group)
+            else:
+                self._holds[group] = _Hold(origin, now)
+        self._release_orphans(fresh)
+        if leaving:
+            awaited = frozenset(m.incarnation for m in old.members) - {self._me}
+            self._outgoing.append(_Outgoing(new.generation, awaited, dict(leaving)))
+        self._take_early()
+
+    def _moves(
+        self, old: RoutingTable, new: RoutingTable
+    ) -> tuple[list[tuple[KeyGroup, Incarnation | None]], list[tuple[KeyGroup, Incarnation]]]:
+        """(group, origin) that come here and (group, target) that go.
+
+        A joiner has seen no table before: all that it owns comes to it, it knows not from whom.
+        """
+        if not old.members:
+            return [(group, None) for group in new.groups_of(self._me)], []
+        before = [member.incarnation for member in old.members]
+        after = [member.incarnation for member in new.members]
+        arriving: list[tuple[KeyGroup, Incarnation | None]] = []
+        leaving: list[tuple[KeyGroup, Incarnation]] = []
+        for number, owner in enumerate(old.owners):
+            group, origin, target = KeyGroup(number), before[owner], after[new.owners[number]]
+            if origin == target:
+                continue
+            if target == self._me:
+                arriving.append((group, origin))
+            elif origin == self._me:
+                if group in self._holds:
+                    raise InvariantBroken(f"key group {group} moves on before it was installed")
+                leaving.append((group, target))
+        return arriving, leaving
+
+    def _stay(self, group: KeyGroup) -> None:
+        """It comes back from a target that died before it was shipped: it never left."""
+        for outgoing in self._outgoing:
+            outgoing.targets.pop(group, None)
+
+    def _release_orphans(self, fresh: frozenset[KeyGroup]) -> None:
+        """No snapshot will come from the dead; what is not whole by now starts empty."""
+        for group, hold in self._holds.items():
+            lost = group in fresh or (hold.origin is not None and hold.origin not in self._members)
+            if lost and not hold.installed:
+                hold.chunks.clear()
+                hold.installed = True
+
+    def is_member(self, peer: Incarnation) -> bool:
+        """Whether the newest table has it. It may be open and no member: then it is dead, for what
+        a leaver had to send was settled, and a joiner's first frames came behind its marker.
+        """
+        return peer in self._members
+
+    # ------------------------------------------------------------ hold
+
+    def admit(self, entry: Entry, batch: Batch, record_bytes: float) -> Batch | None:
+        """The rows whose key groups are live here, or None; those of groups on hold wait."""
+        groups = batch.groups
+        assert groups is not None, "records at an entry by key have key groups"
+        if self.live.issuperset(groups):
+            return batch
+        shape = shape_of(batch)
+        for row, group in enumerate(groups):
+            if group not in self.live:
+                self._wait(entry, shape, batch, row, record_bytes)
+        live = chosen(batch, [group in self.live for group in groups])
+        return live if live.values else None
+
+    def _wait(
+        self, entry: Entry, shape: Shape, batch: Batch, row: int, record_bytes: float
+    ) -> None:
+        group = batch.groups[row] if batch.groups is not None else 0
+        hold = self._holds.get(KeyGroup(group))
+        if hold is None:
+            raise InvariantBroken(
+                f"worker {self._me} at generation {self.table.generation} got a record of key "
+                f"group {group}, which it neither holds nor owns"
+            )
+        last = hold.waiting[-1] if hold.waiting else None
+        if (
+            last is None
+            or last.entry is not entry
+            or last.filling.shape != shape
+            or len(last.filling.values) >= self._config.batch_records_max
+        ):
+            last = _Waiting(entry, Filling(shape), record_bytes)
+            hold.waiting.append(last)
+        last.filling.extend(rows(batch, row, row + 1))
+        self.hold_bytes += last.record_bytes
+        self._held += 1
+
+    # ------------------------------------------------------------ install
+
+    def on_chunk(self, chunk: SnapshotChunk) -> None:
+        """A piece of a snapshot. It may come before the marker: the lanes do not wait for each
+        other, and nobody waits for a joiner's marker.
+        """
+        generation, group, index, last, payload = chunk
+        if generation > self.table.generation:
+            self._early.append(chunk)
+            return
+        hold = self._holds.get(group)
+        if hold is None or hold.installed:
+            return  # it was started empty, because its origin was taken for dead
+        if index != len(hold.chunks):
+            raise InvariantBroken(f"key group {group}: chunk {index} is out of order")
+        hold.chunks.append(payload)
+        if last:
+            self._install(group, b"".join(hold.chunks))
+            hold.chunks.clear()
+            hold.installed = True
+
+    def _take_early(self) -> None:
+        early, self._early = self._early, []
+        for chunk in early:
+            self.on_chunk(chunk)
+
+    def _install(self, group: KeyGroup, snapshot: bytes) -> None:
+        states = self._registry.unpack(snapshot)
+        if not isinstance(states, dict) or not states.keys() <= self._operators.keys():
+            raise WireError(f"the snapshot of key group {group} is of another topology")
+        for name, state in states.items():
+            self._operators[name].state.install(group, state)
+
+    def drain(self, now: float) -> None:
+        """Apply records that waited for what is installed now, up to one batch's worth."""
+        budget = self._config.batch_records_max
+        for group in [group for group, hold in self._holds.items() if hold.installed]:
+            hold = self._holds[group]
+            while hold.waiting and budget > 0:
+                waiting = hold.waiting.popleft()
+                batch = waiting.filling.batch()
+                budget -= len(batch)
+                self.hold_bytes -= waiting.record_bytes * len(batch)
+                self._apply(waiting.entry, batch)
+            if hold.waiting:
+                return
+            del self._holds[group]
+            self.live.add(group)
+            self._pauses.append((group, (now - hold.since) * 1000))
+
+    # ------------------------------------------------------------ ship
+
+    def ship(self) -> None:
+        """Ship what may go, a bounded number of bytes. Called when all fillings are cut, so that
+        the newest frame on each link is behind everything that was applied before.
+        """
+        budget = self._config.snapshot_chunk_bytes
+        for outgoing in self._outgoing:
+            if outgoing.sent is None and self._markers_are_in(outgoing):
+                outgoing.sent = self._newest_frames()
+            if outgoing.sent is not None and self._are_settled(outgoing.sent):
+                while outgoing.targets and budget > 0:
+                    group, target = outgoing.targets.popitem()
+                    budget -= self._ship(outgoing.generation, group, target)
+        self._outgoing = [outgoing for outgoing in self._outgoing if outgoing.targets]
+        if self._sent is None and self._is_installed():
+            self._sent = self._newest_frames()
+
+    def _markers_are_in(self, outgoing: _Outgoing) -> bool:
+        """A marker speaks for all generations before it, too. The dead are not waited for."""
+        return all(
+            self._peers[peer].marker >= outgoing.generation
+            for peer in outgoing.awaited & self._members
+            if peer in self._peers
+        )
+
+    def _newest_frames(self) -> dict[Incarnation, int]:
+        return {name: peer.send[DATA].pushed for name, peer in self._peers.items()}
+
+    def _are_settled(self, sent: Mapping[Incarnation, int]) -> bool:
+        return all(
+            self._peers[name].send[DATA].settled >= number
+            for name, number in sent.items()
+            if name in self._peers and name in self._members
+        )
+
+    def _ship(self, generation: Generation, group: KeyGroup, target: Incarnation) -> int:
+        """Snapshot, forget, send; return how many bytes. For a target that died: only forget."""
+        peer = self._peers.get(target)
+        size = 0
+        if peer is not None and target in self._members:
+            snapshot = self._registry.pack(
+                {
+                    name: operator.state.snapshot(group, operator.refuse_state)
+                    for name, operator in self._operators.items()
+                }
+            )
+            size, step = len(snapshot), self._config.snapshot_chunk_bytes
+            for index, start in enumerate(range(0, size, step)):
+                last = start + step >= size
+                piece = snapshot[start : start + step]
+                body = encode_snapshot(generation, group, index, last, piece)
+                peer.push(FrameKind.SNAPSHOT, body)
+        for operator in self._operators.values():
+            operator.state.drop(group)
+        self.live.discard(group)
+        return size
+
+    # ------------------------------------------------------------ figures
+
+    def progress(self) -> Progress:
+        settled = self._sent is not None and self._are_settled(self._sent)
+        return Progress(self.table.generation, self._is_installed(), settled)
+
+    def costs(self) -> WaveCosts | None:
+        """What the newest generation that moved something from or to here has cost so far."""
+        if not self._costs_of:
+            return None
+        return WaveCosts(self._costs_of, self._held, tuple(self._pauses))
+
+    def is_busy(self) -> bool:
+        """Whether `drain` or `ship` has work that waits for nothing but its turn."""
+        return any(hold.installed for hold in self._holds.values()) or any(
+            outgoing.sent is not None and self._are_settled(outgoing.sent)
+            for outgoing in self._outgoing
+        )
+
+    def _is_installed(self) -> bool:
+        return not self._holds and not self._outgoing

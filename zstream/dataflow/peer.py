@@ -1,0 +1,86 @@
+"""All that one worker keeps about another: the four ends of the links between the two."""
+
+from __future__ import annotations
+
+from zstream.config import Config
+from zstream.dataflow.links import DATA, LANES, SNAPSHOTS, LinkName, ReceiveLink, SendLink
+from zstream.model.ids import Generation, Incarnation, Run
+from zstream.wire.frames import FrameKind
+from zstream.wire.messages import LinkReport
+
+
+class Peer:
+    """Data and snapshot lane, in both directions, since the link was opened.
+
+    marker: the highest generation whose marker came from there; markers of older ones are in.
+    batches_sent, batches_applied: BATCH frames pushed to it and applied from it.
+    """
+
+    def __init__(self, me: Incarnation, other: Incarnation, run: Run, config: Config) -> None:
+        self.incarnation = other
+        self.marker = Generation(0)
+        self.batches_sent = 0
+        self.batches_applied = 0
+        self.send = tuple(SendLink(LinkName(me, other, run, lane), config) for lane in LANES)
+        self.receive = tuple(ReceiveLink(lane, config) for lane in LANES)
+        self._run = run
+        self._ack_interval = config.ack_interval_ms / 1000
+        self._reported = float("-inf")
+        self._next_lane = SNAPSHOTS
+        for link in self.send:
+            link.push(FrameKind.HELLO, b"")
+
+    def is_connected(self) -> bool:
+        """Hello went both ways on both lanes."""
+        return all(link.settled for link in self.send) and all(
+            link.received for link in self.receive
+        )
+
+    def push(self, kind: FrameKind, body: bytes) -> None:
+        """Queue a frame on the lane where its kind belongs."""
+        self.send[SNAPSHOTS if kind is FrameKind.SNAPSHOT else DATA].push(kind, body)
+        if kind is FrameKind.BATCH:
+            self.batches_sent += 1
+
+    def next_frame(self) -> bytes | None:
+        """What credit lets go now; the lanes take turns."""
+        for lane in (self._next_lane, 1 - self._next_lane):
+            frame = self.send[lane].peek()
+            if frame is not None:
+                self._next_lane = lane
+                return frame
+        return None
+
+    def frame_sent(self) -> None:
+        """What `next_frame` showed is out."""
+        self.send[self._next_lane].frame_sent()
+        self._next_lane = 1 - self._next_lane
+
+    def on_report(self, report: LinkReport, now: float) -> None:
+        for ack in report.acks:
+            if ack.lane in LANES:
+                self.send[ack.lane].on_ack(ack)
+        for sent in report.sent:
+            if sent.lane in LANES:
+                self.receive[sent.lane].on_sent(sent, now)
+
+    def report_at(self, now: float) -> float | None:
+        """When a report is due: soon after something came, or when to ask for what did not."""
+        if any(link.is_due(now) for link in self.receive):
+            return max(now, self._reported + self._ack_interval)
+        times = [time for link in self.receive if (time := link.ask_at()) is not None]
+        return min(times, default=None)
+
+    def report(self, now: float, pressure: str) -> LinkReport:
+        self._reported = now
+        return LinkReport(
+            run=self._run,
+            to=self.incarnation,
+            acks=tuple(link.report(now) for link in self.receive),
+            sent=tuple(link.report() for link in self.send),
+            pressure=pressure,
+        )
+
+    def is_settled(self) -> bool:
+        """Whether nothing at all is under way to this peer."""
+        return all(link.settled == link.pushed for link in self.send)
