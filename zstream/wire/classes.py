@@ -14,7 +14,7 @@ from enum import Enum, Flag
 from functools import cached_property, partial
 from itertools import repeat
 from operator import attrgetter
-from typing import Any
+from typing import Any, Generic
 
 from zstream.errors import CannotTravel, WireError
 from zstream.model.keys import wire_name
@@ -93,7 +93,10 @@ class EnumForm:
         self._member = attrgetter("_value_" if self._by_value else "_name_")
 
     def split(self, items: Column) -> Split:
-        return ENUM, [self._name, list(map(self._member, items))], []
+        members = list(map(self._member, items))
+        if not self._by_value and not self.cls.__members__.keys() >= set(members):
+            raise CannotTravel(f"Enum {self._name} has made members that it does not list.")
+        return ENUM, [self._name, members], []
 
     def join(self, members: Column) -> Column:
         try:
@@ -210,7 +213,7 @@ class DataclassForm(ClassForm):
     def __init__(self, cls: Any) -> None:
         fields = dataclasses.fields(cls)
         super().__init__(cls, tuple(field.name for field in fields))
-        self._cached = _cached_properties(cls)
+        self._passed_over = _passed_over(cls)
         for field in fields:
             if field.default is not dataclasses.MISSING:
                 self._defaults[field.name] = partial(_same, field.default)
@@ -226,7 +229,7 @@ class DataclassForm(ClassForm):
         """Attributes that are no fields would be lost: say so rather than lose them."""
         if set(map(len, map(vars, items))) == {len(self._names)}:
             return
-        known = self._cached.union(self._names)
+        known = self._passed_over.union(self._names)
         for item in items:
             for name in vars(item):
                 if name not in known:
@@ -245,7 +248,7 @@ class PlainForm(ClassForm):
     def __init__(self, cls: type) -> None:
         super().__init__(cls, ())
         self._slots = _slots(cls)
-        self._cached = _cached_properties(cls)
+        self._passed_over = _passed_over(cls)
 
     def split(self, items: Column) -> Split:
         rows = list(map(self._fields, items))
@@ -256,11 +259,11 @@ class PlainForm(ClassForm):
         return self._node(list(shapes[0]), columns, len(items))
 
     def _fields(self, item: object) -> dict[str, Any]:
-        if not self._slots and not self._cached:
+        if not self._slots and not self._passed_over:
             return vars(item)
         fields = {name: getattr(item, name) for name in self._slots if hasattr(item, name)}
         for name, value in getattr(item, "__dict__", {}).items():
-            if name not in self._cached:
+            if name not in self._passed_over:
                 fields[name] = value
         return fields
 
@@ -283,9 +286,10 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _cached_properties(cls: type) -> frozenset[str]:
-    """Names under which functools keeps computed values in `__dict__`: they need not travel."""
-    return frozenset(
+def _passed_over(cls: type) -> frozenset[str]:
+    """What stands in `__dict__` and need not travel: cached properties, `Box[int]`'s own note."""
+    generic = {"__orig_class__"} if issubclass(cls, Generic) else set()
+    return frozenset(generic).union(
         name
         for base in cls.__mro__
         for name, value in vars(base).items()

@@ -71,7 +71,10 @@ def decode_record(data: bytes) -> LogRecord:
 
 
 def encode_plain(value: Any) -> bytes:
-    """A JSON-able value: None, bool, int, float, str, and lists and str-keyed dicts of them."""
+    """A JSON-able value: None, bool, int, float, str, and lists and str-keyed dicts of them.
+
+    Raises TypeError, OverflowError or ValueError for anything else.
+    """
     data: bytes = msgpack.packb(value, unicode_errors="surrogatepass")
     return data
 
@@ -90,7 +93,7 @@ def _encode(message: Any, hint: Any) -> bytes:
             _encoder(hint)(message), strict_types=True, unicode_errors="surrogatepass"
         )
     except Exception as error:
-        raise InvariantBroken(f"not as its class says: {message}: {error!r}") from error
+        raise InvariantBroken(f"not as its class says: {message!r:.200}: {error!r}") from error
     return data
 
 

@@ -18,7 +18,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from itertools import chain, islice
-from operator import attrgetter, itemgetter
+from operator import attrgetter, itemgetter, methodcaller
 from typing import Any
 from uuid import UUID
 
@@ -35,7 +35,10 @@ PLAIN_TYPES = frozenset({type(None), bool, int, float, str, bytes})
 PLAIN, UNION, LIST, TUPLE, PAIRED, SET, FROZENSET, MAPPING, RECORDS, DEQUE = range(10)
 DATETIME, DATE, TIMEDELTA, DECIMAL, UUID_BYTES, ENUM, CLASS = range(10, 17)
 
+_NODES_WORTH = 8  # so many columns are made for few items; more only where items are more
+
 _lengths = partial(map, len)
+_values = methodcaller("values")  # an OrderedDict's order is not that of dict.values
 
 
 def split_union(items: Column, kinds: Sequence[Hashable]) -> Split:
@@ -72,10 +75,15 @@ def _joiner(make: Callable[..., Any]) -> Joiner:
     return lambda lengths, parts: _cut(lengths, parts[0], len(parts[0]), make)
 
 
+def _worth_columns(lengths: list[int]) -> bool:
+    """Whether items are of one length, and a column for each place is not mostly overhead."""
+    return 0 < lengths[0] <= max(_NODES_WORTH, len(lengths)) and len(set(lengths)) == 1
+
+
 def _split_tuples(items: Column) -> Split:
     """Tuples of one length become a column for each place."""
     lengths = list(_lengths(items))
-    if lengths[0] and len(set(lengths)) == 1:
+    if _worth_columns(lengths):
         return PAIRED, None, [list(map(itemgetter(at), items)) for at in range(lengths[0])]
     return TUPLE, lengths, [list(chain.from_iterable(items))]
 
@@ -123,7 +131,7 @@ _FLAVOURS: dict[str, Callable[..., Any]] = {
 
 def _split_mappings(flavour: str, items: Column) -> Split:
     keys = list(chain.from_iterable(items))
-    values = list(chain.from_iterable(map(dict.values, items)))
+    values = list(chain.from_iterable(map(_values, items)))
     return MAPPING, [flavour, list(_lengths(items))], [keys, values]
 
 
@@ -136,10 +144,9 @@ def _join_mappings(head: list[Any], parts: list[Column]) -> Column:
 
 def _split_dicts(items: Column) -> Split:
     """Dicts with the same str keys in the same order (JSON records) become columns of values."""
-    shapes = set(map(tuple, items))
-    if len(shapes) == 1:
-        (names,) = shapes
-        if names and set(map(type, chain.from_iterable(items))) == {str}:
+    if _worth_columns(list(_lengths(items))):
+        names, *others = set(map(tuple, items))
+        if not others and set(map(type, chain.from_iterable(items))) == {str}:
             columns = [list(map(itemgetter(name), items)) for name in names]
             return RECORDS, list(names), columns
     return _split_mappings("dict", items)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Any, TypeVar, overload
 
@@ -39,7 +39,7 @@ from zstream.wire.columns import (
     split_union,
 )
 
-LEVELS_MAX = 200  # of nodes; msgpack itself stops at twice as many
+LEVELS_MAX = 100  # of nodes, each two deep for msgpack, which stops at 511
 _LEVELS_BEFORE_LOOKING = 8  # a value that contains itself grows with each level: look early
 _BIG_INT = 1  # msgpack extension type: an int over 64 bits, little-endian, signed
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
@@ -57,7 +57,7 @@ def record(
     *,
     name: str | None = None,
     version: int = 1,
-    dropped: tuple[str, ...] | list[str] = (),
+    dropped: Sequence[str] = (),
     migrate: Migrate | None = None,
 ) -> Callable[[C], C]: ...
 
@@ -68,7 +68,7 @@ def record(
     *,
     name: str | None = None,
     version: int = 1,
-    dropped: tuple[str, ...] | list[str] = (),
+    dropped: Sequence[str] = (),
     migrate: Migrate | None = None,
 ) -> C | Callable[[C], C]:
     """Mark a class as one whose objects may travel, or say how its form has changed.
@@ -83,6 +83,9 @@ def record(
     migrate: `migrate(fields, version)` gets the fields of one object that an older version wrote
     and returns those of this version.
     """
+
+    if isinstance(dropped, str):
+        raise TypeError(f'dropped is a list of names: dropped=["{dropped}"].')
 
     def mark(marked: C) -> C:
         Marks.put(marked, Marks(version, tuple(dropped), migrate), name)
@@ -168,7 +171,7 @@ class Registry:
         """A list of values as bytes; much cheaper than packing them one by one."""
         try:
             data: bytes = msgpack.packb(
-                self._encode(values, 0),
+                self._encode(list(values), 0),
                 strict_types=True,
                 default=_pack_big_int,
                 unicode_errors="surrogatepass",
@@ -177,7 +180,7 @@ class Registry:
             raise CannotTravel(stuck.says()) from stuck.__cause__
         except RecursionError:
             raise CannotTravel("a value contains itself, or nests too deep.") from None
-        except (ValueError, OverflowError) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise CannotTravel(f"a value cannot be encoded: {error}") from error
         return data
 
