@@ -50,7 +50,7 @@ from zstream.control.events import (
 from zstream.control.joining import SAY_EVERY, Joining
 from zstream.control.leader import Leader
 from zstream.control.log import ControlLog, Folded
-from zstream.control.requests import Software, answer
+from zstream.control.requests import Software
 from zstream.control.rescale import FirstPlacement
 from zstream.control.state import ClusterState
 from zstream.errors import InvariantBroken
@@ -68,6 +68,8 @@ from zstream.model.records import (
 )
 from zstream.wire.messages import (
     PROTOCOL_VERSION,
+    Answer,
+    ClientRequest,
     Envelope,
     Forwarded,
     ForwardedAnswer,
@@ -436,13 +438,15 @@ class Agent:
         """A tool asks this worker: the leader answers, over us."""
         self._desk.asked(event.client, event.request)
         if self.leader is not None:
-            self._effects.extend(self._desk.answers(self._answer(event.request, now)))
+            self._effects.extend(self._desk.answers(self._answer(event.request)))
             return
         leader = self.state.person(self.state.leader)
         if leader is None or self._joining is not None:
-            self._effects.extend(self._desk.answers(self._desk.without_leader(
-                event.request, self.state, self._software
-            )))
+            self._effects.extend(
+                self._desk.answers(
+                    self._desk.without_leader(event.request, self.state, self._software)
+                )
+            )
             return
         self._send(leader.control, Forwarded(self.me.control, event.client, event.request))
 
@@ -452,7 +456,7 @@ class Agent:
         if isinstance(forwarded.request, JoinRequest):
             self._on_join(forwarded.request, forwarded.request.member.control, now)
             return
-        given = self._answer(forwarded.request, now)
+        given = self._answer(forwarded.request)
         self._send(forwarded.via, ForwardedAnswer(forwarded.client, given))
 
     def _on_forwarded_answer(self, message: ForwardedAnswer) -> None:
@@ -461,11 +465,10 @@ class Agent:
         else:
             self._effects.extend(self._desk.answers(message.answer, message.client))
 
-    def _answer(self, request: Any, now: float) -> Any:
+    def _answer(self, request: ClientRequest) -> Answer:
         if self.leader is None:
             raise InvariantBroken("only the leader answers for the cluster")
-        letters = self.local.newest_dead_letters if self.local else ()
-        return self._desk.answer(request, self.state, self.leader, self._software, letters, now)
+        return self._desk.answer(request, self.state, self.leader, self._software)
 
     # ---- leaving
 
@@ -485,7 +488,7 @@ class Agent:
             self._leave_request(), (self.me.name,), 0, f"a signal to {self.me.name}"
         )
         if self.leader is not None:
-            given = self._answer(request, now)
+            given = self._answer(request)
             self._on_leave_answer(given.state, given.says)
             return
         leader = self.state.person(self.state.leader)
@@ -529,9 +532,7 @@ class Agent:
             return
         term = Term(self.state.term + 1)
         cluster = self.state.cluster or f"{self._software.topology}-{self._draw():x}"
-        record = TermOpened(
-            term, self._draw(), self.me.incarnation, self.me.name, cluster, cause
-        )
+        record = TermOpened(term, self._draw(), self.me.incarnation, self.me.name, cluster, cause)
         self._effects.append(SubmitLog(self.log.append(record)))
 
     def _on_log(self, folded: Folded, outcome: str, now: float) -> None:
@@ -762,13 +763,14 @@ class Agent:
             sizes=local.sizes,
             costs=local.costs,
             statistics=local.statistics,
+            newest_dead_letters=local.newest_dead_letters,
         )
 
     # ---- leading
 
     def _lead(self, now: float) -> None:
         leader = self.leader
-        if leader is None or self._ends is not None and self.state.stopped is None:
+        if leader is None or (self._ends is not None and self.state.stopped is None):
             return
         for address, reply in leader.requests.expire(now):
             self._reply_to_joiner(address, reply)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zstream.control.events import AnswerClient, Effect
 from zstream.control.leader import Leader
 from zstream.control.requests import Software, answer, outcome_data
 from zstream.control.state import ClusterState
-from zstream.control.status import eligible_data, rescales_data, status_data
+from zstream.control.status import (
+    dead_letters_data,
+    eligible_data,
+    rescales_data,
+    status_data,
+)
 from zstream.model.ids import RequestId
 from zstream.model.records import RescaleClosed, ShutdownClosed
 from zstream.wire.messages import (
@@ -56,7 +60,8 @@ class Desk:
         """The cluster has stopped: tell all who asked for that here."""
         state = "done" if record.drained else "failed"
         waiting = [
-            request for request, (_, what) in self._askers.items()
+            request
+            for request, (_, what) in self._askers.items()
             if isinstance(what, ShutdownRequest)
         ]
         effects: list[Effect] = []
@@ -82,12 +87,11 @@ class Desk:
         state: ClusterState,
         leader: Leader,
         software: Software,
-        letters: Sequence[Mapping[str, Any]],
-        now: float,
     ) -> Answer:
         """The leader's answer, for the whole cluster."""
         if isinstance(request, StatusRequest):
-            return answer(request.request, "done", data=_told(request, state, leader, software, letters))
+            told = _told(request, state, leader, software)
+            return answer(request.request, "done", data=told)
         if isinstance(request, ShutdownRequest):
             if state.stopped is not None:
                 done = "done" if state.stopped.drained else "failed"
@@ -97,18 +101,14 @@ class Desk:
 
 
 def _told(
-    request: StatusRequest,
-    state: ClusterState,
-    leader: Leader,
-    software: Software,
-    letters: Sequence[Mapping[str, Any]],
+    request: StatusRequest, state: ClusterState, leader: Leader, software: Software
 ) -> dict[str, Any]:
     if request.what == "eligible":
         return eligible_data(state)
     if request.what == "rescales":
         return rescales_data(state)
     if request.what == "dead_letters":
-        return {"dead_letters": [dict(letter) for letter in letters]}
+        return dead_letters_data(leader.reports)
     return status_data(state, leader.reports, software, leader.phase)
 
 

@@ -69,7 +69,7 @@ class LocalChanged:
     sizes: tuple[tuple[KeyGroup, int], ...]
     costs: WaveCosts | None
     statistics: WorkerStatistics
-    newest_dead_letters: tuple[Mapping[str, Any], ...] = ()
+    newest_dead_letters: tuple[bytes, ...]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The joiner's side of joining: ask, be heard, wait for the batch, or be refused.
 
-    ASKING   nobody has answered yet     -> an answer -> WAITING;  the deadline -> exit 1
-    WAITING  the cluster knows of us     -> the log names us -> the agent goes on as a member
-                                         -> refused, or silence past the deadline -> exit 1
+ASKING   nobody has answered yet     -> an answer -> WAITING;  the deadline -> exit 1
+WAITING  the cluster knows of us     -> the log names us -> the agent goes on as a member
+                                     -> refused, or silence past the deadline -> exit 1
 """
 
 from __future__ import annotations

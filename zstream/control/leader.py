@@ -34,7 +34,6 @@ from zstream.model.records import (
 )
 from zstream.wire.messages import Answer, Pulse, Report, ShutdownRequest
 
-
 BUSY_SAID_EVERY = 5.0  # seconds between two lines about the same busy worker
 
 
@@ -308,7 +307,9 @@ class Leader:
             round_[member.incarnation] = (seen.at, seen.report.sent, seen.report.applied)
         first = self._drained
         if first is None or first.keys() != round_.keys():
-            self._drained = {who: (now, sent, applied) for who, (_, sent, applied) in round_.items()}
+            self._drained = {
+                who: (now, sent, applied) for who, (_, sent, applied) in round_.items()
+            }
             return False
         for who, (at, sent, applied) in round_.items():
             if first[who][1:] != (sent, applied):
@@ -324,5 +325,7 @@ class Leader:
             seen = self.reports.get(member.incarnation)
             if seen is None or not seen.report.empty:
                 waits = seen.report.statistics.waits_for if seen else ()
-                clauses.append(f"{member.name} still has records" + "".join(f" ({w})" for w in waits))
+                clauses.append(
+                    f"{member.name} still has records" + "".join(f" ({w})" for w in waits)
+                )
         return "; ".join(clauses) or "reports were still coming in"

@@ -30,8 +30,9 @@ from zstream.wire.codec import decode_record, encode_record
 class Folded:
     """What an answer brought.
 
-    new: records folded now that are heeded. first: the lowest number folded, 0 for none. won: of the append under way True, False, or
-    None where it is still open or there was none. failed: why the store could not be used.
+    new: records folded now that are heeded. first: the lowest number folded, 0 for none.
+    won: of the append under way True, False, or None where it is still open or there was none.
+    failed: why the store could not be used.
     """
 
     new: tuple[LogRecord, ...]

@@ -24,7 +24,7 @@ def balanced(
     owner's share, change hands: with the share's odd groups left to who owns most, no other
     balanced table needs fewer moves.
     """
-    counts = {stayer: 0 for stayer in stayers}
+    counts = dict.fromkeys(stayers, 0)
     for owner in owners:
         if owner in counts:
             counts[owner] += 1

@@ -15,7 +15,7 @@ from zstream.control.state import ClusterState
 from zstream.model.ids import Incarnation, RequestId, RescaleId, WorkerName
 from zstream.model.membership import Member
 from zstream.model.records import RescaleClosed, RescaleOpened
-from zstream.topology.stages import difference
+from zstream.topology.outline import difference
 from zstream.wire.codec import encode_plain
 from zstream.wire.messages import PROTOCOL_VERSION, Answer, JoinReply, JoinRequest, ShrinkRequest
 
@@ -173,8 +173,10 @@ class Requests:
         if taken is not None:
             return self._name_taken(request, taken)
         batch = self._batch(request.kind)
-        if request.kind == "join" and batch and batch[0].request.worker_count != (
-            request.worker_count
+        if (
+            request.kind == "join"
+            and batch
+            and batch[0].request.worker_count != (request.worker_count)
         ):
             here = names([w.request.member.name for w in batch])
             be = "is" if len(batch) == 1 else "are"
@@ -275,9 +277,7 @@ class Requests:
 
     # ---- whose turn it is
 
-    def take_next(
-        self, state: ClusterState, refuse: Callable[[Answer], None]
-    ) -> Opening | None:
+    def take_next(self, state: ClusterState, refuse: Callable[[Answer], None]) -> Opening | None:
         """What to open now, checked once more; what is refused by now is handed to `refuse`."""
         while self._line:
             item = self._line[0]
@@ -318,7 +318,7 @@ class Requests:
 
 
 def waves_done(state: ClusterState) -> str:
-    """" (2 of 4 waves)" of the rescale under way, or ""."""
+    """ " (2 of 4 waves)" of the rescale under way, or ""."""
     opened = state.generation
     if state.open is None or opened is None or opened.rescale != state.open.id or not opened.waves:
         return ""
@@ -367,9 +367,7 @@ def check_shrink(request: ShrinkRequest, state: ClusterState) -> Opening | Answe
             "Ask again when it is.",
         )
     if state.shutdown is not None:
-        return answer(
-            request.request, "refused", "The cluster is shutting down.", "shutting_down"
-        )
+        return answer(request.request, "refused", "The cluster is shutting down.", "shutting_down")
     free, staying = eligible(state)
     if request.workers:
         return _check_names(request, state, free, staying)

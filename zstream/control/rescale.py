@@ -88,9 +88,11 @@ class Rescale:
         return self.phase == PLAN
 
     def next_timer(self) -> float | None:
-        return self._began + self._config.connect_deadline_ms / 1000 if (
-            self.phase == CONNECT
-        ) else None
+        return (
+            self._began + self._config.connect_deadline_ms / 1000
+            if (self.phase == CONNECT)
+            else None
+        )
 
     def removed(self, opened: GenerationOpened, dead: Sequence[str]) -> None:
         """A generation without the dead was appended: plan anew for who is left."""
@@ -171,7 +173,7 @@ class Rescale:
                 source: everyone if parallel else everyone[:1]
                 for source, parallel in self._first.sources.items()
             },
-            pinned={step: everyone[0] for step in self._first.pinned},
+            pinned=dict.fromkeys(self._first.pinned, everyone[0]),
         )
         table = self._table(Generation(1), members, balanced(unbalanced, incarnations))
         self._plan = []
@@ -227,9 +229,12 @@ class Rescale:
             if owners[move.group] != move.origin:
                 raise InvariantBroken(f"wave moves group {move.group} from who does not own it")
             owners[move.group] = move.target
-        members = before.members + tuple(
-            j for j in self.opened.joiners if before.member(j.incarnation) is None
-        ) if not state.begun else before.members
+        members = (
+            before.members
+            + tuple(j for j in self.opened.joiners if before.member(j.incarnation) is None)
+            if not state.begun
+            else before.members
+        )
         table = self._table(Generation(before.generation + 1), members, owners)
         number = self._waves - len(self._plan) + 1
         return self._generation(state, table, state.placement, number, self._waves)
@@ -368,9 +373,7 @@ class Rescale:
         self._timeline.append((what, now - self._began))
 
 
-def removal(
-    state: ClusterState, dead: Sequence[Member], nonce: int, why: str
-) -> GenerationOpened:
+def removal(state: ClusterState, dead: Sequence[Member], nonce: int, why: str) -> GenerationOpened:
     """The generation without workers that died; their key groups start empty elsewhere."""
     table = state.table
     gone = {member.incarnation for member in dead}

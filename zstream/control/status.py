@@ -10,6 +10,7 @@ from zstream.control.rescale import Seen
 from zstream.control.state import ClusterState
 from zstream.model.ids import Incarnation
 from zstream.model.membership import Member
+from zstream.wire.codec import decode_plain
 
 Reports = Mapping[Incarnation, Seen]
 
@@ -55,6 +56,16 @@ def eligible_data(state: ClusterState) -> dict[str, Any]:
 def rescales_data(state: ClusterState) -> dict[str, Any]:
     """`cluster_status --rescales --json`."""
     return {"rescales": [outcome_data(closed) for closed in state.closed]}
+
+
+def dead_letters_data(reports: Reports) -> dict[str, Any]:
+    """`cluster_status --dead-letters --json`: the newest of each worker, by time."""
+    letters = [
+        decode_plain(letter)
+        for seen in reports.values()
+        for letter in seen.report.newest_dead_letters
+    ]
+    return {"dead_letters": sorted(letters, key=lambda letter: str(letter.get("time", "")))}
 
 
 def _under_way(state: ClusterState, phase: str) -> dict[str, Any] | None:

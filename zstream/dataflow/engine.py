@@ -183,6 +183,8 @@ class Dataflow:
         self._exchange.cut()
         self._migration.ship()
         self._gauge.running = ""
+        for peer in self._peers.values():
+            peer.watch(now)
         if now - self._sampled_at >= self._config.status_interval_ms / 1000:
             self._sampled_at = now
             self.state_bytes = sum(
@@ -274,6 +276,10 @@ class Dataflow:
     @property
     def dead_letters(self) -> int:
         return self._gauge.dead_letters
+
+    def oldest_ms(self, now: float) -> float:
+        """About how long the oldest record has been under way from here to a peer."""
+        return max((peer.waiting_for(now) for peer in self._peers.values()), default=0.0) * 1000
 
     @property
     def keys(self) -> int:

@@ -27,6 +27,8 @@ class Peer:
         self._ack_interval = config.ack_interval_ms / 1000
         self._reported = float("-inf")
         self._next_lane = SNAPSHOTS
+        self._watched = 0
+        self._watched_at = 0.0
         for link in self.send:
             link.push(FrameKind.HELLO, b"")
 
@@ -80,6 +82,16 @@ class Peer:
             sent=tuple(link.report() for link in self.send),
             pressure=pressure,
         )
+
+    def watch(self, now: float) -> None:
+        """Remember when what is under way on the data lane was seen first, for `waiting_for`."""
+        link = self.send[DATA]
+        if link.settled >= self._watched:
+            self._watched, self._watched_at = link.pushed, now
+
+    def waiting_for(self, now: float) -> float:
+        """For about how many seconds the oldest frame of the data lane has been under way."""
+        return 0.0 if self.send[DATA].settled == self.send[DATA].pushed else now - self._watched_at
 
     def is_settled(self) -> bool:
         """Whether nothing at all is under way to this peer."""

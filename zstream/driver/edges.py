@@ -47,7 +47,7 @@ class Edges:
 
     @property
     def ended(self) -> bool:
-        """Whether every source here has reached its end; with none here there is none to wait for."""
+        """Whether every source here has reached its end; True where there is none."""
         return self._ended == self._readers.keys()
 
     def read(self, feed: Callable[[str, list[Any]], None]) -> bool:

@@ -1,4 +1,4 @@
-"""How this worker stands, as control wants to know it: at once when it matters, else now and then."""
+"""How this worker stands, as control wants to know it: at once when it matters, else in turn."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from zstream.control.events import LocalChanged
 from zstream.dataflow.engine import Dataflow
 from zstream.driver.edges import Edges
 from zstream.ports.shell import Shell
+from zstream.wire.codec import encode_plain
 from zstream.wire.messages import WorkerStatistics
 
-NO_FIGURES = WorkerStatistics(0, 0, 0, 0.0, 0.0, 0, 0, 0.0, 0, 0, 0.0, ())
+NO_FIGURES = WorkerStatistics(0, 0, 0.0, 0.0, 0, 0, 0.0, 0, 0, 0.0, ())
+
+LETTERS_TOLD = 5  # newest dead letters of a worker that its reports carry
 
 
 class Figures:
@@ -22,6 +25,7 @@ class Figures:
         self._told_at = float("-inf")
         self._statistics = NO_FIGURES
         self._waited = 0.0
+        self._letters: tuple[bytes, ...] = ()
         self._newest: tuple[object, ...] = ()
 
     def waited(self, seconds: float) -> None:
@@ -34,7 +38,12 @@ class Figures:
         progress = dataflow.progress()
         empty = dataflow.empty() and edges.empty
         newest = (
-            dataflow.connected(), progress, empty, edges.ended, pressure, planning,
+            dataflow.connected(),
+            progress,
+            empty,
+            edges.ended,
+            pressure,
+            planning,
             dataflow.frames_sent if empty else -1,
         )
         interval = self._config.report_interval_ms / 1000
@@ -56,33 +65,29 @@ class Figures:
             sizes=dataflow.sizes() if planning else (),
             costs=dataflow.costs(),
             statistics=self._statistics,
-            newest_dead_letters=self._shell.newest_dead_letters(),
+            newest_dead_letters=self._letters,
         )
 
     def _take(self, dataflow: Dataflow, edges: Edges, now: float) -> None:
         elapsed = now - self._taken_at
         if elapsed < self._config.status_interval_ms / 1000:
             return
-        before = self._statistics
-        counts = dataflow.statistics(now)
-        first = self._taken_at == float("-inf")
+        before, first = self._statistics, self._taken_at == float("-inf")
+        per_second = 0.0 if first else 1.0 / elapsed
         self._statistics = WorkerStatistics(
-            key_groups=counts.key_groups,
-            keys=counts.keys,
-            state_bytes=counts.state_bytes,
-            records_in_per_second=0.0
-            if first
-            else (counts.records_in - before.records_in) / elapsed,
-            records_out_per_second=0.0
-            if first
-            else (counts.records_out - before.records_out) / elapsed,
-            records_in=counts.records_in,
-            records_out=counts.records_out,
+            keys=dataflow.keys,
+            state_bytes=dataflow.state_bytes,
+            records_in_per_second=(dataflow.records_in - before.records_in) * per_second,
+            records_out_per_second=(dataflow.records_out - before.records_out) * per_second,
+            records_in=dataflow.records_in,
+            records_out=dataflow.records_out,
             busy_ratio=0.0 if first else max(0.0, 1.0 - self._waited / elapsed),
-            dead_letters=counts.dead_letters,
-            late_records=counts.late_records,
-            oldest_ms=counts.oldest_ms,
+            dead_letters=dataflow.dead_letters,
+            late_records=dataflow.late_records,
+            oldest_ms=dataflow.oldest_ms(now),
             waits_for=edges.waits_for(),
         )
+        newest = list(self._shell.dead_letters.newest())[-LETTERS_TOLD:]
+        self._letters = tuple(encode_plain(dict(letter)) for letter in newest)
         self._taken_at = now
         self._waited = 0.0

@@ -185,8 +185,6 @@ class WorkerDriver:
         self._turns += 1
         if self.agent.next_timer() <= now:
             self._give(TimePassed(), now)
-        if self.exit is not None:
-            return None
         read_all = True
         if self._may_read():
             read_all = self._guarded(lambda: self.edges.read(self.dataflow.feed), default=True)
@@ -279,8 +277,8 @@ class WorkerDriver:
         elif isinstance(effect, AnswerClient):
             shell.transport.answer_client(effect.client, encode_message(effect.answer))
         elif isinstance(effect, OpenStore):
-            if self._guarded(lambda: shell.open_log(effect.path) or True, default=False):
-                self._give(StoreOpened(effect.path), now)
+            self._guarded(lambda: shell.open_log(effect.path))
+            self._give(StoreOpened(effect.path), now)
         elif isinstance(effect, Say):
             shell.say(effect.level, effect.event, effect.text, effect.fields)
         elif isinstance(effect, Stop):

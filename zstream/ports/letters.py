@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 
@@ -20,3 +21,6 @@ class DeadLetter(NamedTuple):
 class DeadLetters(Protocol):
     def add(self, letter: DeadLetter) -> None:
         """Keep it; never blocks for long and never raises."""
+
+    def newest(self) -> Sequence[Mapping[str, Any]]:
+        """The newest letters, oldest first, as plain values, to be shown."""

@@ -56,7 +56,6 @@ class WaveCosts:
 class WorkerStatistics:
     """One worker's figures, as the status tool shows them."""
 
-    key_groups: int
     keys: int
     state_bytes: int
     records_in_per_second: float
@@ -97,6 +96,7 @@ class Report:
     sizes: tuple[tuple[KeyGroup, int], ...]
     costs: WaveCosts | None
     statistics: WorkerStatistics
+    newest_dead_letters: tuple[bytes, ...]  # each by `zstream.wire.codec.encode_plain`
 
 
 @dataclass(frozen=True)
