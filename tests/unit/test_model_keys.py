@@ -57,6 +57,9 @@ class Summer(tzinfo):
     def dst(self, when: datetime | None) -> timedelta:
         return self.utcoffset(when) - timedelta(hours=1)
 
+    def tzname(self, when: datetime | None) -> str:
+        return "TEST"
+
 
 EQUALS: list[tuple[Any, Any]] = [
     (True, 1),
@@ -87,7 +90,8 @@ def test_different_keys_have_different_bytes() -> None:
         "\ud800", (), ("",), ((),), ("a", "b"), ("ab",), (("a",), "b"), ("a", ("b",)), (1, None),
         date(2020, 1, 1), datetime(2020, 1, 1), datetime(2020, 1, 1, tzinfo=timezone.utc),
         datetime(2020, 1, 1, 0, 0, 0, 1), Colour.RED, Paint.RED, Right.READ,
-        Right.READ | Right.WRITE, "RED", UUID(int=0), UUID(int=1), bytes(16), datetime.min, datetime.max,
+        Right.READ | Right.WRITE, "RED", UUID(int=0), UUID(int=1), bytes(16), datetime.min,
+        datetime.max,
         datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
     ]  # fmt: skip
     assert len({key_bytes(key) for key in different}) == len(different)
