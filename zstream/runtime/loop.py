@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 import zmq
 
@@ -57,21 +58,24 @@ class Loop:
             ready = self._wait(wake_at)
             self._take_in(ready, time.monotonic())
 
-    def _wait(self, wake_at: float | None) -> dict[ZmqSocket | int, int]:
-        """Poll until something is ready or the time has come; returns what is ready."""
+    def _wait(self, wake_at: float | None) -> dict[Any, int]:
+        """Poll until something is ready or the time has come; returns the sockets and descriptors that are."""
         awaited = self._always.copy()
         for reader in self._shell.readers:
             awaited += [(descriptor, zmq.POLLIN) for descriptor in reader.take_descriptors()]
         for writer in self._shell.writers:
             awaited += [(descriptor, zmq.POLLOUT) for descriptor in writer.descriptors()]
         awaited += [(push, zmq.POLLOUT) for push in self._transport.take_full()]
+        began = time.monotonic()
         wait_ms = _WAIT_MS_MAX
         if wake_at is not None:
-            remaining_ms = math.ceil((wake_at - time.monotonic()) * 1000)
+            remaining_ms = math.ceil((wake_at - began) * 1000)
             wait_ms = min(max(remaining_ms, 0), _WAIT_MS_MAX)
-        return dict(zmq.zmq_poll(awaited, wait_ms))
+        ready: dict[Any, int] = dict(zmq.zmq_poll(awaited, wait_ms))
+        self._driver.waited(time.monotonic() - began)
+        return ready
 
-    def _take_in(self, ready: dict[ZmqSocket | int, int], now: float) -> None:
+    def _take_in(self, ready: dict[Any, int], now: float) -> None:
         """Hand the driver what has come, up to limits: control before tools before data."""
         driver, transport = self._driver, self._transport
         if self._waker.descriptor in ready:
