@@ -113,7 +113,7 @@ class Cluster:
     def _ask(
         self, request: ClientRequest, *, wait: bool, told: Told, others: Sequence[str] = ()
     ) -> Answer:
-        ends_at = time.monotonic() + self.timeout.total_seconds()
+        started = time.monotonic()
         states: set[str] = set()
 
         def enough(answer: Answer) -> bool:
@@ -124,9 +124,8 @@ class Cluster:
 
         addresses = [self.external, *(other for other in others if other != self.external)]
         shutdown = isinstance(request, ShutdownRequest)
-        gone = False
+        seconds, gone = self.timeout.total_seconds(), False
         while True:
-            seconds = max(ends_at - time.monotonic(), LAST_TRY_SECONDS)
             channel = Channel(addresses.pop(0), seconds, self.config)
             try:
                 answer = channel.ask(request, enough, ends_with_it=shutdown)
@@ -135,6 +134,8 @@ class Cluster:
                 gone = gone or isinstance(error, WorkerGone)
                 if not gone or not addresses:
                     raise
+                left = self.timeout.total_seconds() - (time.monotonic() - started)
+                seconds = max(left, LAST_TRY_SECONDS)
         if answer.state == "refused" or (answer.state in ("undone", "failed") and shutdown):
             raise Refused(answer.code, answer.says, answer.do)
         return answer
