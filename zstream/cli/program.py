@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from zstream.cli.start import start
+from zstream.cli.start import Make, start
 from zstream.cli.usage import parse
 from zstream.cli.worker_usage import usage_of_program
-from zstream.topology.topology import TopologyValue
 
 
-def main(
-    topology: TopologyValue | Callable[[list[str]], TopologyValue],
-    argv: Sequence[str] | None = None,
-) -> NoReturn:
-    """Run one worker of this topology, with zworker's options but --application-module; then exit.
+def main(make: Make, argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one worker of the topology that `make` gives for what stands behind "--"; then exit.
 
-    A function is given what stands behind "--", the same on every worker.
-    argv: the command line without the program's name, by default the process's own.
+    zworker's options but --application-module. argv: without the program's name; None: sys.argv.
     """
     program = re.sub(r"\s", "_", Path(sys.argv[0]).name) or "program"
     options = parse(usage_of_program(program), argv, program=program)
-
-    def make(arguments: list[str]) -> TopologyValue:
-        return topology if isinstance(topology, TopologyValue) else topology(arguments)
-
     raise SystemExit(start(program, options, make))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -56,6 +57,9 @@ def start(program: str, options: Mapping[str, Any], make: Make) -> int:
     )
     try:
         return run_worker(topology, worker)
+    except UsageError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
     except ZstreamError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 1
@@ -65,6 +69,8 @@ def loaded(program: str, make: Make, arguments: list[str]) -> TopologyValue | No
     """The topology; None when there is none to run, which has been said."""
     try:
         return make(arguments)
+    except UsageError:  # arguments that nobody takes
+        raise
     except ZstreamError as error:
         print(users_traceback(error.__cause__), end="", file=sys.stderr)
         print(f"{program}: {error}", file=sys.stderr)
@@ -75,9 +81,12 @@ def users_traceback(error: BaseException | None) -> str:
     """The traceback of what a person's module raised, from their file on; "" when none did."""
     if error is None:
         return ""
-    ours = str(Path(__file__).parent.parent)
+    loading = (
+        f"{Path(__file__).parent.parent}{os.sep}",
+        "<frozen importlib",
+        importlib.__path__[0],
+    )
     frames = traceback.extract_tb(error.__traceback__)
-    loading = (ours, "<frozen importlib", importlib.__path__[0])
     users = list(dropwhile(lambda frame: frame.filename.startswith(loading), frames))
     if not users:
         return ""
