@@ -298,7 +298,7 @@ def _why_not(cls: type) -> _Stuck:
     if cls in (bytearray, memoryview):
         what = f"a {cls.__name__}"
         return _Stuck(f"{what} cannot be moved to another worker. Make it bytes.")
-    ours = cls.__flags__ & _HEAP_TYPE and not _of_the_library(cls)
+    ours = cls.__flags__ & _HEAP_TYPE and not _is_foreign(cls)
     name = cls.__qualname__.replace("<locals>.", "")
     if ours and not Marks.can_mark(cls):
         base = next(b for b in cls.__mro__ if not b.__flags__ & _HEAP_TYPE)
@@ -316,18 +316,27 @@ def _why_not(cls: type) -> _Stuck:
     return _Stuck(f"{what} {rest}", f" is {what}, which {rest}")
 
 
-def _of_the_library(cls: type) -> bool:
-    return cls.__module__.partition(".")[0] in sys.stdlib_module_names
+def _is_foreign(cls: type) -> bool:
+    """Whether the class belongs to Python or to an installed package: the user cannot mark it."""
+    installed = {"site-packages", "dist-packages"}
+    return cls.__module__.partition(".")[0] in sys.stdlib_module_names or not (
+        installed.isdisjoint(_source(cls).parts)
+    )
+
+
+def _source(cls: type) -> PurePath:
+    try:
+        return PurePath(inspect.getsourcefile(cls) or "")
+    except (OSError, TypeError):
+        return PurePath()
 
 
 def _place(cls: type) -> str:
-    """ " (votes.py:9)", or "" where the source cannot be found (a notebook, an extension)."""
+    """Like " (votes.py:9)", or "" where the source cannot be found (a notebook, an extension)."""
     try:
-        path = inspect.getsourcefile(cls) or ""
-        line = inspect.getsourcelines(cls)[1]
+        return f" ({_source(cls).name}:{inspect.getsourcelines(cls)[1]})"
     except (OSError, TypeError):
         return ""
-    return f" ({PurePath(path).name}:{line})"
 
 
 def _places(one: type, other: type) -> str:
