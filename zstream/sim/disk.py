@@ -35,15 +35,20 @@ class DiskTrouble:
 
 
 class Disk:
-    """A LogStore in memory: create is atomic, reads are strong."""
+    """A LogStore in memory: create is atomic, reads are strong.
+
+    history: what was first created under each number, also when it was cleaned away since.
+    """
 
     def __init__(self) -> None:
         self.records: dict[LogNumber, bytes] = {}
+        self.history: dict[LogNumber, bytes] = {}
 
     def create(self, number: LogNumber, payload: bytes) -> bool:
         if number in self.records:
             return False
         self.records[number] = payload
+        self.history.setdefault(number, payload)
         return True
 
     def read_from(self, number: LogNumber) -> list[tuple[LogNumber, bytes]]:
