@@ -70,8 +70,13 @@ class Stream(Generic[T_co]):
     def __init__(self, output: Input) -> None:
         self._output = output
 
+    @property
+    def node(self) -> Node:
+        """The last node so far."""
+        return self._output.node
+
     def __repr__(self) -> str:
-        node = self._output.node
+        node = self.node
         return f"<{type(self).__name__} of {node.label} {node.name} made at {node.where}>"
 
     def map(

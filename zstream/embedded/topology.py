@@ -1,0 +1,77 @@
+"""The public Topology: the pure value, and `run()` in this process, without a socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from zstream.errors import UsageError
+from zstream.ports.letters import DeadLetter
+from zstream.topology.errors_policy import ErrorPolicy, policy_problem
+from zstream.topology.specs import Sink, Source
+from zstream.topology.stream import End
+from zstream.topology.topology import TopologyValue
+
+T = TypeVar("T")
+
+
+class Results:
+    """What came out of a run, by sink, as values: before they were encoded."""
+
+    def __init__(self, values: dict[str, list[Any]], dead_letters: list[DeadLetter]) -> None:
+        self._values = values
+        self._dead_letters = dead_letters
+
+    def __getitem__(self, sink: str) -> list[Any]:
+        """All values of a sink, in order. Raises KeyError with the sinks that there are."""
+        if sink not in self._values:
+            there_are = ", ".join(self._values) or "none"
+            raise KeyError(f"there is no sink {sink}; sinks whose values were kept: {there_are}")
+        return self._values[sink]
+
+    def of(self, end: End[T]) -> list[T]:
+        """All values that came to an end, typed."""
+        return self[end.name]
+
+    @property
+    def dead_letters(self) -> list[DeadLetter]:
+        """Records that a function refused, with on_error="dead_letter"."""
+        return list(self._dead_letters)
+
+
+class Topology(TopologyValue):
+    """A checked graph of streams with a name. `topology = Topology("votes", end, ...)`.
+
+    key_groups: into how many parts keys are divided (1 to 65,536), fixed for the topology's life.
+    on_error: the policy where an operator has none of its own.
+    version: any text; workers with different ones do not run together.
+
+    Raises TopologyError for the first problem there is, with operator and line.
+    """
+
+    def run(
+        self,
+        inputs: Mapping[str, Iterable[Any] | Source[Any]] | None = None,
+        *,
+        outputs: Mapping[str, Sink[Any]] | None = None,
+        on_error: ErrorPolicy = "stop",
+    ) -> Results:
+        """Run here until all input has ended, and return what came to the sinks.
+
+        inputs: by source name, records as they are after decoding, or a source spec in the place
+        of the topology's own. Sources that are not given are opened, if they need no address.
+        outputs: by sink name, where to really write; such values are not in the results.
+        on_error: the policy where an operator has none of its own; "stop" raises.
+
+        Inputs are read in turn, a batch from each, in the order given; then the sources that
+        were not given. Raises UsageError for unknown names and a source without an address,
+        ConnectorError for one that cannot be opened, UserFunctionError for a function that raises.
+        """
+        if policy_problem(on_error):
+            raise UsageError(f"run: {policy_problem(on_error)}")
+        # The engine and the connectors are imported when they run: `import zstream` stays quick.
+        from zstream.embedded.running import EmbeddedRun
+
+        run = EmbeddedRun(self.plan, self.registry, inputs or {}, outputs or {}, on_error)
+        run.run()
+        return Results(run.values, run.dead_letters)
