@@ -17,6 +17,7 @@ import os
 import selectors
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ class TcpReader:
         self._selector = selectors.DefaultSelector()
         self._connections: set[_Connection] = set()
         self._accepting = False
-        self._accept_at: float | None = None  # when to try again, once it could not be done
+        self._accept_at = float("-inf")  # not before, once the system had no descriptor left
         self._accept_from_now_on()
         self._cut: list[Any] = []  # records of the last pass, given from `_next` on
         self._next = 0
@@ -111,9 +112,7 @@ class TcpReader:
             return now
         if self._accepting or len(self._connections) >= CONNECTIONS_MAX:
             return None
-        if self._accept_at is None:
-            self._accept_at = now + ACCEPT_AGAIN_SECONDS
-        return self._accept_at
+        return max(now, self._accept_at)
 
     def waits_for(self) -> str:
         if self.connections_seen:
@@ -131,7 +130,10 @@ class TcpReader:
 
     def _receive(self) -> list[Any]:
         """One pass over all connections that have something."""
-        if not self._accepting and len(self._connections) < CONNECTIONS_MAX:
+        may_accept = (
+            len(self._connections) < CONNECTIONS_MAX and self._accept_at <= time.monotonic()
+        )
+        if may_accept and not self._accepting:
             self._accept_from_now_on()
         ready = self._selector.select(0)
         share = max(RECEIVE_BYTES_MIN, self._read_bytes // max(1, len(ready)))
@@ -204,17 +206,18 @@ class TcpReader:
 
     def _accept_no_more(self, why: str) -> None:
         self._accepting = False
+        self._accept_at = time.monotonic() + ACCEPT_AGAIN_SECONDS
         self._selector.unregister(self._listener)
         log.warning("%s takes no more connections for now: %s. Others wait.", self._who, why)
 
     def _accept_from_now_on(self) -> None:
         self._accepting = True
-        self._accept_at = None
         self._selector.register(self._listener, selectors.EVENT_READ, None)
 
     def _drop(self, connection: _Connection) -> None:
         self._selector.unregister(connection.socket)
         self._connections.discard(connection)
+        self._accept_at = float("-inf")  # there is room again
         connection.socket.close()
 
 
