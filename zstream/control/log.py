@@ -125,33 +125,30 @@ class ControlLog:
         return None
 
     def _fold(self, records: Iterable[tuple[LogNumber, bytes]]) -> Folded:
-        """Fold what continues the log.
+        """Fold what continues the log, from the newest base record on where there is one.
 
-        A hole is where numbers were cleaned away; only a base record leads across it. What a
-        stalled writer has created again inside a hole leads nowhere, so it does not count.
+        Below a base record numbers may have been cleaned away, and a stalled writer may have
+        created one of them again: under the very number that continues what is known here, and
+        with a term that would outdo the base record's. So nothing below the newest base counts.
         """
+        numbered = [(n, payload, decode_record(payload)) for n, payload in records]
+        bases = [n for n, _, record in numbered if isinstance(record, Base)]
+        newest = max(bases, default=LogNumber(0))
         new: list[LogRecord] = []
         first = LogNumber(0)
         found = False
-        for number, payload in records:
-            if number <= self.state.tail:
-                continue
-            record = decode_record(payload)
-            across_a_hole = number != self.state.tail + 1
-            if across_a_hole and not isinstance(record, Base):
+        for number, payload, record in numbered:
+            starts = number == newest and number > self.state.tail
+            if not starts and (number < newest or number != self.state.tail + 1):
                 continue
             first = first or number
-            heeded = across_a_hole or effective(self.state, record)
-            if not heeded:
-                self.state = replace(self.state, tail=number)
-                self.entries[number] = payload
-                continue
-            if isinstance(record, Base):
+            if starts:
                 self.entries.clear()
-                found = False
-            if self._append is not None and record == self._append:
-                found = True
-            self.state = apply(self.state, number, record, self._outcomes_kept)
             self.entries[number] = payload
+            if not starts and not effective(self.state, record):
+                self.state = replace(self.state, tail=number)
+                continue
+            found = found or (self._append is not None and record == self._append)
+            self.state = apply(self.state, number, record, self._outcomes_kept)
             new.append(record)
         return Folded(tuple(new), first, self._decided(found))
