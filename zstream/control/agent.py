@@ -20,17 +20,13 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 from zstream.config import Config
 from zstream.control.answers import Desk
-from zstream.control.election import Election
+from zstream.control.election import Election, rank
 from zstream.control.events import (
     ClientAsked,
-    ConnectPeers,
-    DisconnectPeers,
     Effect,
     Event,
     GenerationSeen,
@@ -40,21 +36,23 @@ from zstream.control.events import (
     MessageReceived,
     OpenStore,
     Say,
-    SendMessage,
     Stop,
     StoreOpened,
     SubmitLog,
-    SwitchGeneration,
     TimePassed,
 )
-from zstream.control.joining import SAY_EVERY, Joining
+from zstream.control.joining import Joining, Start
 from zstream.control.leader import Leader
+from zstream.control.leaving import Leaving
 from zstream.control.log import ControlLog, Folded
+from zstream.control.membership import Membership
+from zstream.control.reports import matters, report_of
 from zstream.control.requests import Software
 from zstream.control.rescale import FirstPlacement
 from zstream.control.state import ClusterState
+from zstream.control.voice import Voice
 from zstream.errors import InvariantBroken
-from zstream.model.ids import Generation, Incarnation, LogNumber, RequestId, Term
+from zstream.model.ids import Generation, Incarnation, LogNumber, Term
 from zstream.model.membership import Member
 from zstream.model.records import (
     Base,
@@ -67,7 +65,6 @@ from zstream.model.records import (
     TermOpened,
 )
 from zstream.wire.messages import (
-    PROTOCOL_VERSION,
     Answer,
     ClientRequest,
     Envelope,
@@ -82,23 +79,7 @@ from zstream.wire.messages import (
     LogTail,
     Pulse,
     Report,
-    ShrinkRequest,
-    WorkerMessage,
 )
-
-LINGER = 1.0  # seconds that an ended worker stays to pass on how it ended
-
-
-@dataclass(frozen=True)
-class Start:
-    """How this worker comes to its cluster. role: see zstream.runtime.options.WorkerOptions."""
-
-    role: str
-    join: str  # control address to ask; "" for the initializer
-    worker_count: int
-    sources: Mapping[str, bool]  # source -> whether every starting worker reads it
-    pinned: tuple[str, ...]
-    key_groups: int
 
 
 class Agent:
@@ -118,13 +99,18 @@ class Agent:
         self.election = Election(config, now)
         self.leader: Leader | None = None
         self.local: LocalChanged | None = None
-        self.generation = Generation(0)  # the newest that was handed to the dataflow
         self.planning = False  # reports shall carry sizes
         self._config = config
         self._software = software
         self._start = start
         self._draw = draw
         self._desk = Desk()
+        self._voice = Voice(me, self.log)
+        self._membership = Membership(self._voice, self._desk)
+        self._leaving = Leaving(self._voice)
+        self._send = self._voice.send
+        self._do = self._voice.do
+        self.envelope = self._voice.envelope
         self._store = ""
         self._store_asked = ""
         self._last_turn = now
@@ -132,18 +118,11 @@ class Agent:
         self._asked_log_at = float("-inf")
         self._handed_over_at = float("-inf")
         self._read_again_at: float | None = None
-        self._leave_asked_at: float | None = None
-        self._said_waiting_at = now
         self._starting = False
-        self._linked: set[Incarnation] = set()
         self._told: dict[Incarnation, Member] = {}  # whom the leader told of the rescale under way
-        self._ends: tuple[float, Stop] | None = None
-        self._effects: list[Effect] = []
         self._joining: Joining | None = None
         if start.role != "initializer":
-            self._joining = Joining(
-                self._join_request(), start.join, config, _option(start.role), now
-            )
+            self._joining = Joining(me, software, start, config, now)
 
     # ---- what others may read
 
@@ -152,13 +131,19 @@ class Agent:
         return self.log.state
 
     @property
+    def generation(self) -> Generation:
+        """The newest that was handed to the dataflow, 0 before the first."""
+        return self._voice.generation
+
+    @property
     def is_leader(self) -> bool:
         return self.leader is not None
 
     @property
     def reading(self) -> bool:
         """Whether sources may be read: the cluster is up, this worker is in it, nothing ends."""
-        return self.generation > 0 and self.state.shutdown is None and self._ends is None
+        ends = self._membership.ends
+        return self.generation > 0 and self.state.shutdown is None and ends is None
 
     @property
     def draining(self) -> bool:
@@ -187,8 +172,8 @@ class Agent:
 
     def next_timer(self) -> float:
         """When `handle(TimePassed())` is wanted, at the latest."""
-        if self._ends is not None:
-            return self._ends[0]
+        if self._membership.ends is not None:
+            return self._membership.ends[0]
         times = [self._reported_at + self._config.report_interval_ms / 1000]
         if self._read_again_at is not None:
             times.append(self._read_again_at)
@@ -197,14 +182,13 @@ class Agent:
         if self.leader is not None:
             times.append(self.leader.next_timer(self.state))
         elif self._is_member():
-            times.append(self.election.next_timer(self._rank()))
+            times.append(self.election.next_timer(rank(self.state, self.me.incarnation)))
         return min(times)
 
     # ---- the one way in
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one event; returns what is to be done, in order."""
-        self._effects = []
         self._notice_absence(now)
         if isinstance(event, MessageReceived):
             self._on_message(event.envelope, now)
@@ -217,14 +201,14 @@ class Agent:
         elif isinstance(event, ClientAsked):
             self._on_client(event, now)
         elif isinstance(event, GenerationSeen):
-            self._switch(event.opened)
+            self._membership.switch(event.opened, now)
         elif isinstance(event, StoreOpened):
             self._on_store(event.path, now)
         else:
             self._on_leave(event, now)
         if self.leader is not None:
             self._lead(now)
-        return self._effects
+        return self._voice.take()
 
     # ---- time
 
@@ -239,20 +223,21 @@ class Agent:
                 self.election.leader_heard(now)
 
     def _tick(self, now: float) -> None:
-        if self._ends is not None:
-            if now >= self._ends[0]:
-                self._effects.append(self._ends[1])
+        ends = self._membership.ends
+        if ends is not None:
+            if now >= ends[0]:
+                self._do(ends[1])
             return
         if self._read_again_at is not None and now >= self._read_again_at and not self.log.busy:
             self._read_again_at = None
-            self._effects.append(SubmitLog(self.log.read()))
+            self._do(SubmitLog(self.log.read()))
         if self._joining is not None:
-            self._effects.extend(self._joining.tick(now))
+            self._voice.do_all(self._joining.tick(now))
             if self._joining.due(now):
                 self._send(self._joining.address, self._joining.request)
         self._mind_the_wait(now)
-        if self._leave_asked_at is not None and now - self._leave_asked_at > 0.5:
-            self._ask_to_leave(now)
+        if self._leaving.due(now):
+            self._leaving.ask(now, self._answer if self.leader is not None else None)
         if now >= self._reported_at + self._config.report_interval_ms / 1000:
             self._report(now)
         if self.leader is None and self._is_member():
@@ -265,17 +250,11 @@ class Agent:
         deadline = self._config.join_deadline_ms / 1000
         if self.leader is None:
             if self.state.term and now - self.election.heard_at > deadline:
-                self._effects.append(Stop(1, "the cluster fell silent before we were let in."))
+                self._do(Stop(1, "the cluster fell silent before we were let in."))
             return
-        missing = self.leader.requests.missing_to_start(self.state)
-        if missing and now - self._said_waiting_at >= SAY_EVERY:
-            self._said_waiting_at = now
-            noun = "worker" if missing == 1 else "workers"
-            text = (
-                f"waiting for {missing} more {noun}: "
-                f"zworker ... --control {self.me.control} --name NAME"
-            )
-            self._say("info", "start_waits", text)
+        says = self.leader.start_waits(self.state, now)
+        if says:
+            self._voice.say("info", "start_waits", says)
 
     def _seek_leader(self, now: float) -> None:
         others = {
@@ -283,7 +262,9 @@ class Agent:
             for member in self.state.table.members
             if member.incarnation not in (self.me.incarnation, self.state.leader)
         }
-        wish = self.election.step(now, self._rank(), self.state.tail, others)
+        wish = self.election.step(
+            now, rank(self.state, self.me.incarnation), self.state.tail, others
+        )
         if wish == "probe":
             for member in self.state.table.members:
                 if member.incarnation != self.me.incarnation:
@@ -291,13 +272,6 @@ class Agent:
             self._read_log()
         elif wish == "try":
             self._open_term(f"{self.state.leader_name} was not heard for its lease")
-
-    def _rank(self) -> int:
-        """How many members would try to lead before this one: the senior ones, leavers last."""
-        leaving = {m.incarnation for m in self.state.open.leavers} if self.state.open else set()
-        order = [m for m in self.state.table.members if m.incarnation != self.state.leader]
-        order.sort(key=lambda m: m.incarnation in leaving)
-        return next((i for i, m in enumerate(order) if m.incarnation == self.me.incarnation), 0)
 
     # ---- messages
 
@@ -313,6 +287,8 @@ class Agent:
         elif isinstance(message, Report):
             if self.leader is not None and self.state.person(envelope.sender) is not None:
                 self.leader.on_report(envelope.sender, message, now)
+                if bool(message.sizes) != self.leader.planning:  # it may have missed that word
+                    self._send_tail(envelope.address, LogNumber(self.state.tail + 1))
         elif isinstance(message, JoinRequest):
             self._on_join(message, envelope.address, now)
         elif isinstance(message, JoinReply):
@@ -346,7 +322,7 @@ class Agent:
             if self.state.person(envelope.sender) is not None:
                 busy = self.leader.on_pulse(envelope.sender, pulse, now)
                 if busy:
-                    self._say("warning", "worker_busy", busy)
+                    self._voice.say("warning", "worker_busy", busy)
             if pulse.tail < self.state.tail:
                 self._send_tail(envelope.address, LogNumber(pulse.tail + 1))
         if pulse.is_leader and self._obeys(envelope):
@@ -383,21 +359,6 @@ class Agent:
 
     # ---- joining, as the asked one and as the joiner
 
-    def _join_request(self) -> JoinRequest:
-        ours = self._software
-        return JoinRequest(
-            request=RequestId(f"join-{self.me.incarnation}"),
-            kind="start" if self._start.role == "starter" else "join",
-            member=self.me,
-            topology=ours.topology,
-            fingerprint=ours.fingerprint,
-            outline=ours.outline,
-            version=ours.version,
-            protocol=PROTOCOL_VERSION,
-            worker_count=self._start.worker_count,
-            deadline_ms=self._config.join_deadline_ms,
-        )
-
     def _on_join(self, request: JoinRequest, address: str, now: float) -> None:
         if self.leader is not None:
             reply = self.leader.requests.on_join(request, self.state, now)
@@ -412,25 +373,14 @@ class Agent:
         self._send(address, heard)
 
     def _reply_to_joiner(self, address: str, reply: JoinReply) -> None:
-        self._send(
-            address,
-            JoinReply(
-                reply.request,
-                reply.state,
-                reply.code,
-                reply.says,
-                reply.do,
-                self.state.cluster,
-                self._store,
-            ),
-        )
+        self._send(address, replace(reply, cluster=self.state.cluster, store=self._store))
 
     def _on_join_reply(self, reply: JoinReply, now: float) -> None:
         if self._joining is None or reply.request != self._joining.request.request:
             return
         if reply.store and self._store_asked == "" and reply.state == "waiting":
             self._open_store(reply.store)
-        self._effects.extend(self._joining.on_reply(reply, now))
+        self._voice.do_all(self._joining.on_reply(reply, now))
 
     # ---- tools
 
@@ -438,11 +388,11 @@ class Agent:
         """A tool asks this worker: the leader answers, over us."""
         self._desk.asked(event.client, event.request)
         if self.leader is not None:
-            self._effects.extend(self._desk.answers(self._answer(event.request)))
+            self._voice.do_all(self._desk.answers(self._answer(event.request)))
             return
         leader = self.state.person(self.state.leader)
         if leader is None or self._joining is not None:
-            self._effects.extend(
+            self._voice.do_all(
                 self._desk.answers(
                     self._desk.without_leader(event.request, self.state, self._software)
                 )
@@ -460,10 +410,10 @@ class Agent:
         self._send(forwarded.via, ForwardedAnswer(forwarded.client, given))
 
     def _on_forwarded_answer(self, message: ForwardedAnswer) -> None:
-        if message.answer.request == self._leave_request():
-            self._on_leave_answer(message.answer.state, message.answer.says)
+        if message.answer.request == self._leaving.request:
+            self._leaving.on_answer(message.answer)
         else:
-            self._effects.extend(self._desk.answers(message.answer, message.client))
+            self._voice.do_all(self._desk.answers(message.answer, message.client))
 
     def _answer(self, request: ClientRequest) -> Answer:
         if self.leader is None:
@@ -472,42 +422,11 @@ class Agent:
 
     # ---- leaving
 
-    def _leave_request(self) -> RequestId:
-        return RequestId(f"leave-{self.me.incarnation}")
-
     def _on_leave(self, event: LeaveAsked, now: float) -> None:
         if self._joining is not None or self.state.generation is None:
-            self._effects.append(Stop(1, f"{event.cause} before it had joined; nothing changed."))
+            self._do(Stop(1, f"{event.cause} before it had joined; nothing changed."))
             return
-        self._ask_to_leave(now)
-
-    def _ask_to_leave(self, now: float) -> None:
-        """Leave as if shrunk; asked again until the leader has answered."""
-        self._leave_asked_at = now
-        request = ShrinkRequest(
-            self._leave_request(), (self.me.name,), 0, f"a signal to {self.me.name}"
-        )
-        if self.leader is not None:
-            given = self._answer(request)
-            self._on_leave_answer(given.state, given.says)
-            return
-        leader = self.state.person(self.state.leader)
-        if leader is not None:
-            self._send(leader.control, Forwarded(self.me.control, b"", request))
-
-    def _on_leave_answer(self, state: str, says: str) -> None:
-        self._leave_asked_at = None
-        if state == "refused":
-            because = self.state.placement.stays_because(self.me.name) or says
-            text = (
-                f"cannot leave, {because}; again to stop it, "
-                f"cluster_shutdown {self.me.external} for all."
-            )
-            self._effects.append(Say("warning", "cannot_leave", text))
-        else:
-            self._effects.append(
-                Say("info", "leaving", "leaving as if shrunk; again to stop at once.")
-            )
+        self._leaving.ask(now, self._answer if self.leader is not None else None)
 
     # ---- the log
 
@@ -516,15 +435,15 @@ class Agent:
         self._store = path
         if self._start.role == "initializer" and not self.log.busy:
             self._starting = True
-            self._effects.append(SubmitLog(self.log.read()))
+            self._do(SubmitLog(self.log.read()))
 
     def _open_store(self, path: str) -> None:
         self._store_asked = path
-        self._effects.append(OpenStore(path))
+        self._do(OpenStore(path))
 
     def _read_log(self) -> None:
         if self._store and not self.log.busy:
-            self._effects.append(SubmitLog(self.log.read()))
+            self._do(SubmitLog(self.log.read()))
 
     def _open_term(self, cause: str) -> None:
         """Stand for leader: whoever's record stands in the log first is it."""
@@ -533,13 +452,13 @@ class Agent:
         term = Term(self.state.term + 1)
         cluster = self.state.cluster or f"{self._software.topology}-{self._draw():x}"
         record = TermOpened(term, self._draw(), self.me.incarnation, self.me.name, cluster, cause)
-        self._effects.append(SubmitLog(self.log.append(record)))
+        self._do(SubmitLog(self.log.append(record)))
 
     def _on_log(self, folded: Folded, outcome: str, now: float) -> None:
         if folded.failed:
             self._read_again_at = now + 0.2
             text = f"the control log at {self._store} cannot be used: {folded.failed}"
-            self._effects.append(Say("warning", "log_failed", text))
+            self._do(Say("warning", "log_failed", text))
             return
         if outcome == "cleaned":
             return
@@ -552,7 +471,7 @@ class Agent:
                 f"the store {self._store} holds the control log of cluster {self.state.cluster}. "
                 "Going on with it comes with checkpoints; choose an empty directory."
             )
-            self._effects.append(Stop(1, says))
+            self._do(Stop(1, says))
             return
         self._on_folded(folded, now)
         if not self.log.idle and not self.log.busy:
@@ -562,10 +481,12 @@ class Agent:
         """Act on what stands in the log now."""
         if not folded.new:
             return
-        self._connect()
+        self._membership.connect()
+        if self._membership.takes_part:
+            self._joining = None
         for record in folded.new:
             self._on_record(record, now)
-        self._disconnect(type(folded.new[-1]).__name__)
+        self._membership.disconnect(type(folded.new[-1]).__name__)
         if self.leader is None:
             self.election.leader_heard(now)
             return
@@ -585,15 +506,17 @@ class Agent:
         if isinstance(record, TermOpened):
             self._on_term(now)
         elif isinstance(record, RescaleOpened):
-            self._on_opened(record)
+            if record.kind != "start":
+                text = f"{record.id}: {record.says} ({record.cause})"
+                self._voice.say("info", "rescale_opened", text)
         elif isinstance(record, GenerationOpened):
-            self._switch(record)
+            self._membership.switch(record, now)
         elif isinstance(record, RescaleClosed):
-            self._on_closed(record, now)
+            self._membership.closed(record, now)
         elif isinstance(record, ShutdownOpened):
-            self._say("info", "draining", f"shutting down: {record.cause}")
+            self._voice.say("info", "draining", f"shutting down: {record.cause}")
         elif isinstance(record, ShutdownClosed):
-            self._on_stopped(record, now)
+            self._membership.stopped(record, now)
         elif isinstance(record, Base):
             self._on_base(now)
         if self.leader is not None and record.term == self.state.term:
@@ -617,110 +540,23 @@ class Agent:
                 now,
             )
             if self.local is not None:
-                self.leader.on_report(self.me.incarnation, self._report_of(self.local), now)
-            self._say("info", "leads", f"leads the cluster (term {self.state.term})")
+                self.leader.on_report(
+                    self.me.incarnation, report_of(self.local, self.me.name, self.draining), now
+                )
+            self._voice.say("info", "leads", f"leads the cluster (term {self.state.term})")
         elif not mine and self.leader is not None:
             self.leader = None
             self.election.leader_heard(now)
             text = f"{self.state.leader_name} leads now (term {self.state.term})"
-            self._say("info", "follows", text)
-
-    def _on_opened(self, record: RescaleOpened) -> None:
-        if record.kind != "start":
-            self._say("info", "rescale_opened", f"{record.id}: {record.says} ({record.cause})")
-
-    def _connect(self) -> None:
-        """Open links with all who take part, if we do."""
-        people = {p.incarnation: p for p in self.state.people}
-        if people.pop(self.me.incarnation, None) is None:
-            return
-        self._joining = None
-        new = tuple(p for who, p in people.items() if who not in self._linked)
-        if new:
-            self._linked.update(p.incarnation for p in new)
-            self._effects.append(ConnectPeers(new))
-
-    def _disconnect(self, cause: str) -> None:
-        """Close links with those who take no part any more, unless we are the one who goes."""
-        people = {p.incarnation for p in self.state.people}
-        if self.me.incarnation not in people:
-            return
-        gone = tuple(sorted(self._linked - people))
-        if gone:
-            self._linked -= set(gone)
-            self._effects.append(DisconnectPeers(gone, cause))
-
-    def _switch(self, opened: GenerationOpened) -> None:
-        """A generation stands in the log: route by it, or go."""
-        table = opened.table
-        if table.generation <= self.generation:
-            return
-        if table.member(self.me.incarnation) is None:
-            self._without_us(opened)
-            return
-        first = self.generation == 0
-        self.generation = table.generation
-        self._joining = None
-        self._effects.append(SwitchGeneration(opened))
-        if first or not opened.fresh:
-            return
-        self._say("warning", "worker_died", opened.cause)
-        for source, workers in opened.placement.sources.items():
-            if not workers:
-                text = f"source {source} was placed on a worker that died: nobody reads it"
-                self._say("error", "source_lost", text)
-
-    def _without_us(self, opened: GenerationOpened) -> None:
-        if self._ends is not None:
-            return
-        if self.generation == 0:
-            return  # an older generation, from before we were let in
-        leavers = self.state.open.leavers if self.state.open else ()
-        if any(leaver.incarnation == self.me.incarnation for leaver in leavers):
-            self._end(Stop(0, "left the cluster; its key groups are with those who stay."))
-        else:
-            self._end(
-                Stop(
-                    1,
-                    f"the cluster goes on without this worker since generation "
-                    f"{opened.table.generation}: {opened.cause}",
-                )
-            )
-
-    def _on_closed(self, record: RescaleClosed, now: float) -> None:
-        here = any(p.incarnation == self.me.incarnation for p in self.state.people)
-        if record.kind == "start":
-            self._say("info", "cluster_up", f"{record.says}, external {self.me.external}")
-        elif here or self._ends is not None:
-            level = "info" if record.outcome == "done" else "warning"
-            self._say(level, "rescale_closed", record.says, {"id": record.id})
-        self._effects.extend(self._desk.closed(record))
-        if self._ends is not None:
-            self._ends = (now, self._ends[1])
-        elif not here and self.generation == 0 and self._request_in(record):
-            self._end(Stop(1, record.says))
-
-    def _request_in(self, record: RescaleClosed) -> bool:
-        return RequestId(f"join-{self.me.incarnation}") in record.requests
+            self._voice.say("info", "follows", text)
 
     def _on_base(self, now: float) -> None:
         """The whole state at once: catch up with what the records before it would have told."""
         self._on_term(now)
         if self.state.generation is not None:
-            self._switch(self.state.generation)
+            self._membership.switch(self.state.generation, now)
         if self.leader is not None and not self.log.busy:
-            self._effects.append(SubmitLog(self.log.clean()))
-
-    def _on_stopped(self, record: ShutdownClosed, now: float) -> None:
-        self._effects.extend(self._desk.stopped(record))
-        if self.leader is None:
-            self._end(Stop(0 if record.drained else 1, record.says))
-        else:
-            self._ends = (now + LINGER, Stop(0 if record.drained else 1, record.says))
-
-    def _end(self, stop: Stop) -> None:
-        """Stop soon, but pass on first how it ended."""
-        self._ends = (self._last_turn + LINGER, stop)
+            self._do(SubmitLog(self.log.clean()))
 
     # ---- reports
 
@@ -730,47 +566,30 @@ class Agent:
     def _on_local(self, local: LocalChanged, now: float) -> None:
         before, self.local = self.local, local
         close = self.state.open is not None or self.draining
-        if before is None or _matters(before, close) != _matters(local, close):
+        if (
+            before is None
+            or self.leader is not None
+            or matters(before, close) != matters(local, close)
+        ):
             self._report(now)
-        elif self.leader is not None:
-            self.leader.on_report(self.me.incarnation, self._report_of(local), now)
 
     def _report(self, now: float) -> None:
         self._reported_at = now
         if self.local is None or self._joining is not None:
             return
-        report = self._report_of(self.local)
+        report = report_of(self.local, self.me.name, self.draining)
+        leader = self.state.person(self.state.leader)
         if self.leader is not None:
             self.leader.on_report(self.me.incarnation, report, now)
-            return
-        leader = self.state.person(self.state.leader)
-        if leader is not None:
+        elif leader is not None:
             self._send(leader.control, report)
-
-    def _report_of(self, local: LocalChanged) -> Report:
-        return Report(
-            name=self.me.name,
-            generation=local.generation,
-            connected=local.connected,
-            installed=local.installed,
-            settled=local.settled,
-            empty=local.empty,
-            draining=self.draining,
-            sent=local.sent,
-            applied=local.applied,
-            ended=local.ended,
-            pressure=local.pressure,
-            sizes=local.sizes,
-            costs=local.costs,
-            statistics=local.statistics,
-            newest_dead_letters=local.newest_dead_letters,
-        )
 
     # ---- leading
 
     def _lead(self, now: float) -> None:
         leader = self.leader
-        if leader is None or (self._ends is not None and self.state.stopped is None):
+        ends = self._membership.ends
+        if leader is None or (ends is not None and self.state.stopped is None):
             return
         for address, reply in leader.requests.expire(now):
             self._reply_to_joiner(address, reply)
@@ -783,9 +602,9 @@ class Agent:
         planning = leader.planning
         record, refused = leader.step(self.state, now)
         for given in refused:
-            self._effects.extend(self._desk.answers(given))
+            self._voice.do_all(self._desk.answers(given))
         if record is not None:
-            self._effects.append(SubmitLog(self.log.append(record)))
+            self._do(SubmitLog(self.log.append(record)))
         if leader.planning != planning:
             self._tell_planning(leader.planning)
 
@@ -794,34 +613,3 @@ class Agent:
         for person in self.state.people:
             if person.incarnation != self.me.incarnation:
                 self._send_tail(person.control, LogNumber(self.state.tail + 1))
-
-    # ---- small things
-
-    def _send(self, address: str, message: WorkerMessage) -> None:
-        self._effects.append(SendMessage(address, self.envelope(message)))
-
-    def envelope(self, message: WorkerMessage) -> Envelope:
-        """What every message of this worker carries."""
-        return Envelope(
-            self.me.incarnation,
-            self.me.control,
-            self.state.cluster,
-            self.state.term,
-            self.generation,
-            message,
-        )
-
-    def _say(
-        self, level: str, event: str, text: str, fields: Mapping[str, Any] | None = None
-    ) -> None:
-        self._effects.append(Say(level, event, text, fields or {}))
-
-
-def _option(role: str) -> str:
-    return "--join" if role == "joiner" else "--control"
-
-
-def _matters(local: LocalChanged, close: bool) -> tuple[object, ...]:
-    """What the leader wants to know at once; `close`: while it waits for members to get on."""
-    always = (local.connected, local.generation, local.ended, local.pressure, bool(local.sizes))
-    return (*always, local.installed, local.settled, local.empty) if close else always

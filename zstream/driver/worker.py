@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from zstream.config import Config
-from zstream.control.agent import Agent, Start
+from zstream.control.agent import Agent
 from zstream.control.events import (
     AnswerClient,
     ClientAsked,
@@ -36,6 +36,7 @@ from zstream.control.events import (
     SwitchGeneration,
     TimePassed,
 )
+from zstream.control.joining import Start
 from zstream.control.requests import Software
 from zstream.dataflow.engine import Dataflow
 from zstream.driver.edges import Edges
@@ -136,8 +137,9 @@ class WorkerDriver:
             self._rubbish += 1
         elif isinstance(envelope.message, LinkReport):
             report = envelope.message
-            self._pressed[envelope.sender] = report.pressure
-            self.dataflow.on_link_report(envelope.sender, report, now)
+            if self.edges.control_address(envelope.sender):  # a late word of one who left is none
+                self._pressed[envelope.sender] = report.pressure
+                self.dataflow.on_link_report(envelope.sender, report, now)
         else:
             self._give(MessageReceived(envelope), now)
 
