@@ -13,6 +13,7 @@ records, so a worker that is cut off from everybody but the store sees the log g
 from __future__ import annotations
 
 from zstream.config import Config
+from zstream.control.state import ClusterState
 from zstream.model.ids import Incarnation, LogNumber
 
 FOLLOWING = "following"
@@ -73,3 +74,11 @@ class Election:
             self.phase = FOLLOWING  # the store does not answer: look again from the start
             self.heard_at = now
         return ""
+
+
+def rank(state: ClusterState, me: Incarnation) -> int:
+    """How many members would try to lead before this one: the senior ones, leavers last."""
+    leaving = {member.incarnation for member in state.open.leavers} if state.open else set()
+    order = [m.incarnation for m in state.table.members if m.incarnation != state.leader]
+    order.sort(key=lambda incarnation: incarnation in leaving)
+    return order.index(me) if me in order else 0

@@ -7,23 +7,55 @@ WAITING  the cluster knows of us     -> the log names us -> the agent goes on as
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from zstream.config import Config
 from zstream.control.events import Effect, Say, Stop
-from zstream.wire.messages import JoinReply, JoinRequest
+from zstream.control.requests import SAY_EVERY, Software
+from zstream.model.ids import RequestId
+from zstream.model.membership import Member
+from zstream.wire.messages import PROTOCOL_VERSION, JoinReply, JoinRequest
 
-SAY_EVERY = 10.0  # seconds between two lines that say what is waited for
+
+@dataclass(frozen=True)
+class Start:
+    """How this worker comes to its cluster. role: see zstream.runtime.options.WorkerOptions."""
+
+    role: str
+    join: str  # control address to ask; "" for the initializer
+    worker_count: int
+    sources: Mapping[str, bool]  # source -> whether every starting worker reads it
+    pinned: tuple[str, ...]
+    key_groups: int
+
+
+def _request(me: Member, software: Software, start: Start, config: Config) -> JoinRequest:
+    """What a worker asks with to be let in; repeated as it is."""
+    return JoinRequest(
+        request=RequestId(f"join-{me.incarnation}"),
+        kind="start" if start.role == "starter" else "join",
+        member=me,
+        topology=software.topology,
+        fingerprint=software.fingerprint,
+        outline=software.outline,
+        version=software.version,
+        protocol=PROTOCOL_VERSION,
+        worker_count=start.worker_count,
+        deadline_ms=config.join_deadline_ms,
+    )
 
 
 class Joining:
     """One worker on its way in. Times are monotonic seconds."""
 
     def __init__(
-        self, request: JoinRequest, address: str, config: Config, option: str, now: float
+        self, me: Member, software: Software, start: Start, config: Config, now: float
     ) -> None:
-        self.request = request
-        self.address = address
-        self._option = option  # "--join" or "--control": where the address came from
-        self._deadline = request.deadline_ms / 1000
+        self.request = _request(me, software, start, config)
+        self.address = start.join
+        self._option = "--control" if start.role == "starter" else "--join"
+        self._deadline = self.request.deadline_ms / 1000
         self._repeat = config.join_repeat_ms / 1000
         self._began = now
         self._asked_at = float("-inf")

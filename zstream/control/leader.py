@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zstream.config import Config
-from zstream.control.requests import Requests, Software, answer, names, plural
+from zstream.control.requests import SAY_EVERY, Requests, Software, answer, names, plural
 from zstream.control.rescale import FirstPlacement, Rescale, Seen, removal
 from zstream.control.state import ClusterState, as_base
 from zstream.model.ids import Incarnation, LogNumber, RequestId, RescaleId
@@ -60,6 +60,7 @@ class Leader:
         self._draw = draw
         self._heard: dict[Incarnation, float] = {}
         self._began = now
+        self._said_waiting_at = now
         self._rescale: Rescale | None = None
         self._shutdown: ShutdownRequest | None = None
         self._drained: dict[Incarnation, tuple[float, int, int]] | None = None
@@ -160,6 +161,15 @@ class Leader:
         if record is None and state.open is None and state.shutdown is None:
             record = self._open_next(state, refused, now)
         return record, refused
+
+    def start_waits(self, state: ClusterState, now: float) -> str:
+        """Whom a start still waits for, every now and then, and how to start them; or ""."""
+        missing = self.requests.missing_to_start(state)
+        if not missing or now - self._said_waiting_at < SAY_EVERY:
+            return ""
+        self._said_waiting_at = now
+        workers = plural(missing, "more worker")
+        return f"waiting for {workers}: zworker ... --control {self._me.control} --name NAME"
 
     def hand_over_to(self, state: ClusterState) -> Member | None:
         """Who shall lead while this worker leaves, or None when it does not leave."""

@@ -19,6 +19,8 @@ from zstream.topology.outline import difference
 from zstream.wire.codec import encode_plain
 from zstream.wire.messages import PROTOCOL_VERSION, Answer, JoinReply, JoinRequest, ShrinkRequest
 
+SAY_EVERY = 10.0  # seconds between two lines that say what is waited for
+
 
 @dataclass
 class Waiting:

@@ -1,0 +1,117 @@
+"""What a worker does as the log tells who is in the cluster: links, generations, and its own end.
+
+opened rescale with us    links with all who take part
+generation with us        the dataflow switches; links with the dead and the gone are closed
+generation without us     a leaver ends with 0; anybody else was taken for dead and ends with 1
+rescale undone            its joiners end with 1
+shutdown closed           everybody ends
+"""
+
+from __future__ import annotations
+
+from zstream.control.answers import Desk
+from zstream.control.events import ConnectPeers, DisconnectPeers, Stop, SwitchGeneration
+from zstream.control.state import ClusterState
+from zstream.control.voice import Voice
+from zstream.model.ids import Incarnation, RequestId
+from zstream.model.records import GenerationOpened, RescaleClosed, ShutdownClosed
+
+LINGER = 1.0  # seconds that an ended worker stays, to pass on how it ended
+
+
+class Membership:
+    """One worker's part in the cluster. Times are monotonic seconds."""
+
+    def __init__(self, voice: Voice, desk: Desk) -> None:
+        self._voice = voice
+        self._desk = desk
+        self._linked: set[Incarnation] = set()
+        self.ends: tuple[float, Stop] | None = None  # when this worker stops, and how
+
+    @property
+    def _state(self) -> ClusterState:
+        return self._voice.log.state
+
+    @property
+    def takes_part(self) -> bool:
+        """Whether the log names this worker, as a member or as a joiner whose turn has come."""
+        return self._state.person(self._voice.me.incarnation) is not None
+
+    def connect(self) -> None:
+        """Open links with all who take part, if we do."""
+        if not self.takes_part:
+            return
+        mine = self._voice.me.incarnation
+        new = tuple(
+            person
+            for person in self._state.people
+            if person.incarnation != mine and person.incarnation not in self._linked
+        )
+        if new:
+            self._linked.update(person.incarnation for person in new)
+            self._voice.do(ConnectPeers(new))
+
+    def disconnect(self, cause: str) -> None:
+        """Close links with those who take no part any more, unless we are the one who goes."""
+        if not self.takes_part:
+            return
+        gone = self._linked - {person.incarnation for person in self._state.people}
+        if gone:
+            self._linked -= gone
+            self._voice.do(DisconnectPeers(tuple(sorted(gone)), cause))
+
+    def switch(self, opened: GenerationOpened, now: float) -> None:
+        """A generation stands in the log: route by it, or go."""
+        voice = self._voice
+        if opened.table.generation <= voice.generation:
+            return
+        if opened.table.member(voice.me.incarnation) is None:
+            self._without_us(opened, now)
+            return
+        first = voice.generation == 0
+        voice.generation = opened.table.generation
+        voice.do(SwitchGeneration(opened))
+        if first or not opened.fresh:
+            return
+        voice.say("warning", "worker_died", opened.cause)
+        for source, workers in opened.placement.sources.items():
+            if not workers:
+                text = f"source {source} was placed on a worker that died: nobody reads it"
+                voice.say("error", "source_lost", text)
+
+    def closed(self, record: RescaleClosed, now: float) -> None:
+        """A rescale has ended."""
+        voice = self._voice
+        if record.kind == "start":
+            text = f"{record.says}, external {voice.me.external}"
+            voice.say("info", "cluster_up", text)
+        elif self.takes_part or self.ends is not None:
+            level = "info" if record.outcome == "done" else "warning"
+            voice.say(level, "rescale_closed", record.says, {"id": record.id})
+        voice.do_all(self._desk.closed(record))
+        if self.ends is not None:
+            self.ends = (now, self.ends[1])  # nothing is left to be passed on
+        elif not self.takes_part and RequestId(f"join-{voice.me.incarnation}") in record.requests:
+            self._end(Stop(1, record.says), now)
+
+    def stopped(self, record: ShutdownClosed, now: float) -> None:
+        """The cluster has stopped."""
+        self._voice.do_all(self._desk.stopped(record))
+        self._end(Stop(0 if record.drained else 1, record.says), now)
+
+    def _without_us(self, opened: GenerationOpened, now: float) -> None:
+        if self.ends is not None or self._voice.generation == 0:
+            return  # ending already, or a generation from before we were let in
+        leavers = self._state.open.leavers if self._state.open else ()
+        if any(leaver.incarnation == self._voice.me.incarnation for leaver in leavers):
+            says = "left the cluster; its key groups are with those who stay."
+            self._end(Stop(0, says), now)
+            return
+        says = (
+            "the cluster goes on without this worker since generation "
+            f"{opened.table.generation}: {opened.cause}"
+        )
+        self._end(Stop(1, says), now)
+
+    def _end(self, stop: Stop, now: float) -> None:
+        self.ends = (now + LINGER, stop)

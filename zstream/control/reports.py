@@ -1,0 +1,34 @@
+"""What a member tells the leader of itself."""
+
+from __future__ import annotations
+
+from zstream.control.events import LocalChanged
+from zstream.model.ids import WorkerName
+from zstream.wire.messages import Report
+
+
+def report_of(local: LocalChanged, name: WorkerName, draining: bool) -> Report:
+    """The whole standing, as a message."""
+    return Report(
+        name=name,
+        generation=local.generation,
+        connected=local.connected,
+        installed=local.installed,
+        settled=local.settled,
+        empty=local.empty,
+        draining=draining,
+        sent=local.sent,
+        applied=local.applied,
+        ended=local.ended,
+        pressure=local.pressure,
+        sizes=local.sizes,
+        costs=local.costs,
+        statistics=local.statistics,
+        newest_dead_letters=local.newest_dead_letters,
+    )
+
+
+def matters(local: LocalChanged, close: bool) -> tuple[object, ...]:
+    """What the leader wants to know at once; `close`: while it waits for members to get on."""
+    always = (local.connected, local.generation, local.ended, local.pressure, bool(local.sizes))
+    return (*always, local.installed, local.settled, local.empty) if close else always
