@@ -6,7 +6,6 @@ the command line, and says what is wrong in a sentence where docopt would print 
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError
@@ -15,11 +14,10 @@ from typing import Any
 
 from docopt import DocoptExit, docopt
 
-from zstream.cli.arguments import Option, Said, either, options_of, split
+from zstream.cli.arguments import Option, Said, options_of, split
 from zstream.cli.settings import Setting, read_settings, variable
+from zstream.cli.ways import choices, one_too_many, what_is_wrong
 from zstream.errors import UsageError
-
-CHOICE = re.compile(r"([\[(])([^\[\]()]*\|[^\[\]()]*)[\])]")
 
 
 def parse(
@@ -44,6 +42,9 @@ def parse(
         line = [
             f"{option.name}={value}" if option.argument else option.name for option, value in said
         ]
+        needless = one_too_many(doc, words)
+        if needless:
+            raise UsageError(needless)
         try:
             return dict(docopt(doc, [*line, *words, *rest], default_help=False))
         except DocoptExit:
@@ -79,34 +80,3 @@ def from_settings(
         elif value.lower() not in ("0", "false", "no", "off"):
             raise UsageError(f"{name} must be 1 or 0, it is {value!r} ({origin}).")
     return found
-
-
-def choices(doc: str) -> list[tuple[bool, list[str]]]:
-    """Groups of options of which a usage text takes one: (must one be there?, long names)."""
-    usage = doc.partition("Usage:")[2].partition("\n\n")[0]
-    return [(mark == "(", re.findall(r"--[\w-]+", inner)) for mark, inner in CHOICE.findall(usage)]
-
-
-def what_is_wrong(doc: str, said: Said, words: Sequence[str], dashes: bool) -> str:
-    """Why docopt refused, as a sentence."""
-    names = [option.name for option, _ in said]
-    for must, group in choices(doc):
-        given = [name for name in group if name in names]
-        if len(given) > 1:
-            return f"{' and '.join(given)} exclude each other; give one of them."
-        if must and not given:
-            return f"one of {either(group)} is missing."
-    usage = doc.partition("Usage:")[2].strip().partition("\n")[0]
-    needed = re.sub(r"\[[^\]]*\]|\([^)]*\)", " ", usage)
-    for name, argument in re.findall(r"(--[\w-]+) ([A-Z]+)", needed):
-        if name not in names:
-            return f"{name} {argument} is missing (or {variable(name)} in the environment)."
-    places = re.findall(r"<[\w-]+>", needed)
-    if len(words) < len(places):
-        return f"{places[len(words)]} is missing."
-    if len(words) > len(places):
-        return f"nothing is asked for where {words[len(places)]!r} stands."
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        return f"{twice} is given more than once."
-    return "nothing is asked for behind --." if dashes else "this fits none of the ways in --help."

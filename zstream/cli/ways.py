@@ -1,0 +1,58 @@
+"""What the `Usage:` line of a text asks for, and what a command line lacks or has too much."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from zstream.cli.arguments import Said, either
+from zstream.cli.settings import variable
+
+CHOICE = re.compile(r"([\[(])([^\[\]()]*\|[^\[\]()]*)[\])]")
+
+
+def choices(doc: str) -> list[tuple[bool, list[str]]]:
+    """Groups of options of which a usage text takes one: (must one be there?, long names)."""
+    usage = doc.partition("Usage:")[2].partition("\n\n")[0]
+    return [(mark == "(", re.findall(r"--[\w-]+", inner)) for mark, inner in CHOICE.findall(usage)]
+
+
+def what_is_wrong(doc: str, said: Said, words: Sequence[str], dashes: bool) -> str:
+    """Why docopt refused, as a sentence."""
+    names = [option.name for option, _ in said]
+    for must, group in choices(doc):
+        given = [name for name in group if name in names]
+        if len(given) > 1:
+            return f"{' and '.join(given)} exclude each other; give one of them."
+        if must and not given:
+            return f"one of {either(group)} is missing."
+    for name, argument in re.findall(r"(--[\w-]+) ([A-Z]+)", needed_of(doc)):
+        if name not in names:
+            return f"{name} {argument} is missing (or {variable(name)} in the environment)."
+    places = places_of(doc)
+    if len(words) < len(places):
+        return f"{places[len(words)]} is missing."
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        return f"{twice} is given more than once."
+    return "nothing is asked for behind --." if dashes else "this fits none of the ways in --help."
+
+
+def one_too_many(doc: str, words: Sequence[str]) -> str:
+    """A sentence for the first word that has no place; docopt takes some for what follows --."""
+    places = places_of(doc)
+    if len(words) <= len(places):
+        return ""
+    hint = " What is for the topology stands behind --." if "[-- <" in doc else ""
+    return f"nothing is asked for where {words[len(places)]!r} stands.{hint}"
+
+
+def needed_of(doc: str) -> str:
+    """The first way to use the program, without what may be left out and without choices."""
+    usage = doc.partition("Usage:")[2].strip().partition("\n")[0]
+    return re.sub(r"\[[^\]]*\]|\([^)]*\)", " ", usage)
+
+
+def places_of(doc: str) -> list[str]:
+    """Names of the words that must be there."""
+    return re.findall(r"<[\w-]+>", needed_of(doc))
