@@ -109,7 +109,9 @@ class Dataflow:
     def open_link(self, peer: Incarnation) -> None:
         """Both lanes, both directions; hello is queued. Opening twice is harmless."""
         if peer not in self._peers:
-            self._peers[peer] = Peer(self._me, peer, FIRST_RUN, self._config)
+            opened = self._migration.opened
+            hello = b"" if opened is None else encode_record(opened)
+            self._peers[peer] = Peer(self._me, peer, FIRST_RUN, self._config, hello)
 
     def close_link(self, peer: Incarnation) -> None:
         """Forget the peer: what is under way to it is lost, and nothing of it is awaited."""
@@ -278,8 +280,19 @@ class Dataflow:
         return self._gauge.dead_letters
 
     def oldest_ms(self, now: float) -> float:
-        """About how long the oldest record has been under way from here to a peer."""
-        return max((peer.waiting_for(now) for peer in self._peers.values()), default=0.0) * 1000
+        """About how long the oldest record has been under way to a peer, or on hold here."""
+        waits = [peer.waiting_for(now) for peer in self._peers.values()]
+        return max(0.0, self._migration.waited(now), *waits) * 1000
+
+    @property
+    def records_lost(self) -> int:
+        """Records that came for state which was lost with a worker that died."""
+        return self._migration.records_lost
+
+    @property
+    def key_groups(self) -> frozenset[int]:
+        """Key groups that are live here: this worker and no other applies records to them."""
+        return frozenset(self._migration.live)
 
     @property
     def keys(self) -> int:
@@ -297,7 +310,7 @@ class Dataflow:
             self._on_batch(peer, body, size)
         elif kind is FrameKind.SNAPSHOT and frame.lane == SNAPSHOTS:
             self._migration.on_chunk(decode_snapshot(body))
-        elif kind is FrameKind.GENERATION and frame.lane == DATA:
+        elif (kind is FrameKind.GENERATION and frame.lane == DATA) or (kind is FrameKind.HELLO and body):
             self._on_marker(peer, decode_record(body), now)
         elif kind is not FrameKind.HELLO:
             raise WireError(f"a {kind.name} frame has no meaning on lane {frame.lane}")

@@ -68,6 +68,7 @@ class _Hold:
         self.since = since
         self.chunks: list[bytes] = []
         self.installed = False
+        self.orphaned = Generation(0)  # since this generation no snapshot will come
         self.waiting: deque[_Waiting] = deque()
 
 
@@ -83,6 +84,7 @@ class _Outgoing:
         self.generation = generation
         self.awaited = awaited  # members of the table before: their markers
         self.targets = targets
+        self.lost: set[KeyGroup] = set()  # begun anew elsewhere, because the target died
         self.sent: dict[Incarnation, int] | None = None  # to be settled; known with the markers
 
 
@@ -98,9 +100,11 @@ class Migration:
         operators: Mapping[str, StatefulMap],
         apply: Callable[[Entry, Batch], None],
     ) -> None:
+        self.opened: GenerationOpened | None = None
         self.table: RoutingTable = EMPTY_TABLE
         self.live: set[int] = set()
         self.hold_bytes = 0.0
+        self.records_lost = 0  # of groups whose state was lost with a worker that died
         self._me = me
         self._config = config
         self._registry = registry
@@ -121,7 +125,7 @@ class Migration:
     def switch(self, opened: GenerationOpened, now: float) -> None:
         """Install the table; put on hold what moves in; note what has to be shipped."""
         old, new = self.table, opened.table
-        self.table = new
+        self.opened, self.table = opened, new
         self._sent = None
         self._members = frozenset(member.incarnation for member in new.members)
         arriving, leaving = self._moves(old, new)
@@ -140,6 +144,7 @@ class Migration:
         if leaving:
             awaited = frozenset(m.incarnation for m in old.members) - {self._me}
             self._outgoing.append(_Outgoing(new.generation, awaited, dict(leaving)))
+        self._give_up_lost()
         self._take_early()
 
     def _moves(
@@ -147,7 +152,8 @@ class Migration:
     ) -> tuple[list[tuple[KeyGroup, Incarnation | None]], list[tuple[KeyGroup, Incarnation]]]:
         """(group, origin) that come here and (group, target) that go.
 
-        A joiner has seen no table before: all that it owns comes to it, it knows not from whom.
+        A joiner learns the table before from the hellos; should it not, then all that it owns
+        comes to it, it knows not from whom.
         """
         if not old.members:
             return [(group, None) for group in new.groups_of(self._me)], []
@@ -172,13 +178,28 @@ class Migration:
         for outgoing in self._outgoing:
             outgoing.targets.pop(group, None)
 
+    def _give_up_lost(self) -> None:
+        """A group whose target died before it was shipped starts empty somewhere, so the copy here
+        must not live on. What still comes for it, routed by the table before, is lost with it.
+        """
+        for outgoing in self._outgoing:
+            for group, target in list(outgoing.targets.items()):
+                if target not in self._members:
+                    del outgoing.targets[group]
+                    outgoing.lost.add(group)
+                    self._forget(group)
+
     def _release_orphans(self, fresh: frozenset[KeyGroup]) -> None:
-        """No snapshot will come from the dead; what is not whole by now starts empty."""
+        """No snapshot will come from the dead; what is not whole by now starts empty.
+
+        Not at once: a copy may live on with one that has not heard of the death, and was to ship
+        it to the dead. When everybody's marker is in, there is none.
+        """
         for group, hold in self._holds.items():
             lost = group in fresh or (hold.origin is not None and hold.origin not in self._members)
-            if lost and not hold.installed:
+            if lost and not hold.installed and not hold.orphaned:
                 hold.chunks.clear()
-                hold.installed = True
+                hold.orphaned = self.table.generation
 
     def is_member(self, peer: Incarnation) -> bool:
         """Whether the newest table has it. It may be open and no member: then it is dead, for what
@@ -204,9 +225,12 @@ class Migration:
     def _wait(
         self, entry: Entry, shape: Shape, batch: Batch, row: int, record_bytes: float
     ) -> None:
-        group = batch.groups[row] if batch.groups is not None else 0
-        hold = self._holds.get(KeyGroup(group))
+        group = KeyGroup(batch.groups[row] if batch.groups is not None else 0)
+        hold = self._holds.get(group)
         if hold is None:
+            if any(group in outgoing.lost for outgoing in self._outgoing):
+                self.records_lost += 1
+                return
             raise InvariantBroken(
                 f"worker {self._me} at generation {self.table.generation} got a record of key "
                 f"group {group}, which it neither holds nor owns"
@@ -235,7 +259,7 @@ class Migration:
             self._early.append(chunk)
             return
         hold = self._holds.get(group)
-        if hold is None or hold.installed:
+        if hold is None or hold.installed or hold.orphaned:
             return  # it was started empty, because its origin was taken for dead
         if index != len(hold.chunks):
             raise InvariantBroken(f"key group {group}: chunk {index} is out of order")
@@ -260,6 +284,9 @@ class Migration:
     def drain(self, now: float) -> None:
         """Apply records that waited for what is installed now, up to one batch's worth."""
         budget = self._config.batch_records_max
+        for hold in self._holds.values():
+            if hold.orphaned and self._markers_are_in(hold.orphaned, self._members):
+                hold.installed = True
         for group in [group for group, hold in self._holds.items() if hold.installed]:
             hold = self._holds[group]
             while hold.waiting and budget > 0:
@@ -282,21 +309,25 @@ class Migration:
         """
         budget = self._config.snapshot_chunk_bytes
         for outgoing in self._outgoing:
-            if outgoing.sent is None and self._markers_are_in(outgoing):
+            if outgoing.sent is None and self._markers_are_in(
+                outgoing.generation, outgoing.awaited
+            ):
                 outgoing.sent = self._newest_frames()
             if outgoing.sent is not None and self._are_settled(outgoing.sent):
                 while outgoing.targets and budget > 0:
                     group, target = outgoing.targets.popitem()
                     budget -= self._ship(outgoing.generation, group, target)
-        self._outgoing = [outgoing for outgoing in self._outgoing if outgoing.targets]
+                if not outgoing.targets:
+                    outgoing.lost.clear()
+        self._outgoing = [o for o in self._outgoing if o.targets or o.lost]
         if self._sent is None and self._is_installed():
             self._sent = self._newest_frames()
 
-    def _markers_are_in(self, outgoing: _Outgoing) -> bool:
+    def _markers_are_in(self, generation: Generation, awaited: frozenset[Incarnation]) -> bool:
         """A marker speaks for all generations before it, too. The dead are not waited for."""
         return all(
-            self._peers[peer].marker >= outgoing.generation
-            for peer in outgoing.awaited & self._members
+            self._peers[peer].marker >= generation
+            for peer in awaited & self._members
             if peer in self._peers
         )
 
@@ -311,26 +342,27 @@ class Migration:
         )
 
     def _ship(self, generation: Generation, group: KeyGroup, target: Incarnation) -> int:
-        """Snapshot, forget, send; return how many bytes. For a target that died: only forget."""
-        peer = self._peers.get(target)
-        size = 0
-        if peer is not None and target in self._members:
-            snapshot = self._registry.pack(
-                {
-                    name: operator.state.snapshot(group, operator.refuse_state)
-                    for name, operator in self._operators.items()
-                }
-            )
-            size, step = len(snapshot), self._config.snapshot_chunk_bytes
-            for index, start in enumerate(range(0, size, step)):
-                last = start + step >= size
-                piece = snapshot[start : start + step]
-                body = encode_snapshot(generation, group, index, last, piece)
-                peer.push(FrameKind.SNAPSHOT, body)
+        """Snapshot, forget, send; return how many bytes."""
+        snapshot = self._registry.pack(
+            {
+                name: operator.state.snapshot(group, operator.refuse_state)
+                for name, operator in self._operators.items()
+            }
+        )
+        self._forget(group)
+        size, step = len(snapshot), self._config.snapshot_chunk_bytes
+        for index, start in enumerate(range(0, size, step)):
+            last = start + step >= size
+            piece = snapshot[start : start + step]
+            body = encode_snapshot(generation, group, index, last, piece)
+            self._peers[target].push(FrameKind.SNAPSHOT, body)
+        return size
+
+    def _forget(self, group: KeyGroup) -> None:
+        """The group lives somewhere else from here on."""
         for operator in self._operators.values():
             operator.state.drop(group)
         self.live.discard(group)
-        return size
 
     # ------------------------------------------------------------ figures
 
@@ -343,6 +375,10 @@ class Migration:
         if not self._costs_of:
             return None
         return WaveCosts(self._costs_of, self._held, tuple(self._pauses))
+
+    def waited(self, now: float) -> float:
+        """Seconds that the oldest key group on hold has waited."""
+        return max((now - hold.since for hold in self._holds.values()), default=0.0)
 
     def is_busy(self) -> bool:
         """Whether `drain` or `ship` has work that waits for nothing but its turn."""

@@ -12,11 +12,15 @@ from zstream.wire.messages import LinkReport
 class Peer:
     """Data and snapshot lane, in both directions, since the link was opened.
 
+    hello: the generation that this worker is at, encoded, or nothing before its first one: a new
+    link starts with the marker of what was switched to before it was opened.
     marker: the highest generation whose marker came from there; markers of older ones are in.
     batches_sent, batches_applied: BATCH frames pushed to it and applied from it.
     """
 
-    def __init__(self, me: Incarnation, other: Incarnation, run: Run, config: Config) -> None:
+    def __init__(
+        self, me: Incarnation, other: Incarnation, run: Run, config: Config, hello: bytes
+    ) -> None:
         self.incarnation = other
         self.marker = Generation(0)
         self.batches_sent = 0
@@ -27,10 +31,10 @@ class Peer:
         self._ack_interval = config.ack_interval_ms / 1000
         self._reported = float("-inf")
         self._next_lane = SNAPSHOTS
-        self._watched = 0
+        self._watched = 0  # a data frame that was the newest when it was looked at
         self._watched_at = 0.0
-        for link in self.send:
-            link.push(FrameKind.HELLO, b"")
+        self.send[DATA].push(FrameKind.HELLO, hello)
+        self.send[SNAPSHOTS].push(FrameKind.HELLO, b"")
 
     def is_connected(self) -> bool:
         """Hello went both ways on both lanes."""
