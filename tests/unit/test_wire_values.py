@@ -70,7 +70,8 @@ def there_and_back(value: Any, registry: Registry | None = None) -> Any:
     return registry.unpack(registry.pack(value))
 
 
-ODD_ZONE = timezone(-timedelta(hours=3, minutes=30, seconds=1, microseconds=5))
+ODD_ZONE = timezone(-timedelta(hours=3, minutes=30, seconds=1))
+TINY_ZONE = timezone(timedelta(microseconds=1))
 VALUES: list[Any] = [
     None, True, False, 0, -1, 2**63, 2**64 - 1, -(2**63), 2**64, -(2**63) - 1, 10**100, -(10**100),
     0.0, 1.5, float("inf"), float("-inf"), 5e-324, "", "ä\U0001f600", "\ud800", "\x00", b"",
@@ -348,6 +349,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (Half, "an object of class Half has no value in a field"),
     (wide, "class Wide is a NamedTuple with further attributes"),
     (lambda: defaultdict(Ballot), "a defaultdict with default_factory"),
+    (lambda: datetime(2020, 1, 1, tzinfo=TINY_ZONE), "its offset from UTC has a fraction"),
     (endless, "a value contains itself, or nests too deep"),
     (lambda: deep(500), "a value contains itself, or nests too deep"),
     (lambda: deep(100_000), "a value contains itself, or nests too deep"),
@@ -370,7 +372,8 @@ def test_forty_levels_are_not_too_deep() -> None:
 def test_a_graph_that_shares_is_not_taken_for_endless() -> None:
     """One object in two places is fine, and comes back as two."""
     shared = [1]
-    value: Any = shared
+    value: Any = [shared, defaultdict(int), defaultdict(list), Tally(1), Tally(2)]
+    value[-1].later = "x"
     for _ in range(15):
         value = [value, shared]
     assert there_and_back(value) == value

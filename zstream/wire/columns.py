@@ -172,11 +172,21 @@ def _split_defaultdicts(items: Column) -> Split:
 
 # ---------------------------------------------------------------- instants and numbers
 
+_WITH_SHORTEST_FRACTION = len("2020-01-01T00:00:00+00:00:00.000001")
+
 
 def _split_datetimes(items: Column) -> Split:
     """ISO texts: the instant and its offset survive, the name of a time zone does not."""
     folded = [at for at, fold in enumerate(map(attrgetter("fold"), items)) if fold]
-    return DATETIME, [list(map(datetime.isoformat, items)), folded], []
+    texts = list(map(datetime.isoformat, items))
+    if max(map(len, texts)) >= _WITH_SHORTEST_FRACTION:
+        for item in items:
+            if (item.utcoffset() or timedelta()).microseconds:  # Python reads these back wrongly
+                raise CannotTravel(
+                    f"the datetime {item} cannot be moved to another worker: its offset from UTC "
+                    "has a fraction of a second."
+                )
+    return DATETIME, [texts, folded], []
 
 
 def _join_datetimes(head: list[Any], _: list[Column]) -> Column:

@@ -34,6 +34,7 @@ from zstream.wire.columns import (
     PLAIN_TYPES,
     RECORDS,
     SPLITTERS,
+    UNION,
     Column,
     Split,
     split_union,
@@ -241,13 +242,18 @@ class Registry:
         for _ in range(LEVELS_MAX):
             deeper: dict[int, Any] = {}
             for kind in set(map(type, column)) - PLAIN_TYPES:
-                alike = [item for item in column if type(item) is kind]
-                for part in self._split(alike, {kind})[2]:
+                for part in self._held_by([item for item in column if type(item) is kind]):
                     deeper.update(zip(map(id, part), part, strict=True))
             column = list(deeper.values())
             if not column:
                 return
         raise _Stuck("a value contains itself, or nests too deep.")
+
+    def _held_by(self, alike: Column) -> list[Column]:
+        code, _, parts = self._split(alike, {type(alike[0])})
+        if code == UNION:  # of shapes: the parts are the items themselves
+            return [held for part in parts for held in self._held_by(part)]
+        return parts
 
     def _decode(self, node: Any) -> Column:
         code, head, nodes = node
