@@ -1,9 +1,10 @@
 """The topology that the simulator runs: numbered records whose every step can be checked after.
 
-    left (not parallel) --\
-                           merge -- key_by(first) -- stage one -+- sink "ones"
-    right (parallel) -----/                                     +- single (parallel=False) - "singles"
-                                                                +- key_by(second) - stage two - "twos"
+    left  -- merge -- key_by(first) -- stage one --+-- sink "ones"
+    right --/                                      +-- single (parallel=False) -- sink "singles"
+                                                   +-- key_by(second) -- stage two -- sink "twos"
+
+`left` is read on one worker, `right` on each that the cluster starts with.
 
 Each keyed stage counts the records of its key and remembers, for each way on which records reach
 it in order, the last number it has seen. Both go out with the record, so the sinks' contents tell
@@ -33,7 +34,10 @@ class Numbered(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """A record after a keyed stage. count: how many its key has seen; before: the last on its way."""
+    """A record after a keyed stage.
+
+    count: how many its key has seen by now. before: the last number that came on its way.
+    """
 
     record: Numbered
     count: int

@@ -117,7 +117,8 @@ class Schedule:
         self._wait(deadline, "the wishes to end", self._wishes_ended)
         self._wait(deadline, "the sources to be read", self._all_read)
         cluster.run(self.chance.choice([0.0, 0.3]))
-        cluster.shutdown()
+        if cluster.alive:
+            cluster.shutdown()
         self._wait(deadline, "all workers to end", lambda: not cluster.alive)
 
     def _wait(self, deadline: float, what: str, done: Callable[[], bool]) -> None:
@@ -136,9 +137,10 @@ class Schedule:
 
     def _all_read(self) -> bool:
         living = {worker.member.name for worker in self.cluster.alive}
-        return all(
-            not script.waiting or not script.opened or name not in living
-            for (_, name), script in self.cluster.world.scripts.items()
+        return not any(
+            name in living and self.cluster.script(source, name).waiting
+            for source, names in self.oracle.true_state().placement.sources.items()
+            for name in names
         )
 
     # ------------------------------------------------------------ what is drawn
