@@ -9,7 +9,6 @@ from decimal import Decimal
 from enum import Enum, Flag, IntEnum
 from typing import Any, NamedTuple
 from uuid import UUID
-from zlib import crc32
 
 import pytest
 
@@ -179,12 +178,18 @@ def test_a_tuple_without_end_is_refused() -> None:
         key_bytes(key)
 
 
-def test_key_groups_are_the_checksum_by_count() -> None:
-    """The rule that every worker and every version shares."""
+def test_key_groups_never_change() -> None:
+    """The rule that every worker and every version shares: these stand for ever."""
     groups = KeyGroups(1024)
-    assert groups["a"] == crc32(b"sa") % 1024
+    assert [groups["a"], groups["b"], groups[1]] == [114, 330, 514]
     assert groups[Place(1, "a")] == groups[(1, "a")]
     assert set(map(KeyGroups(8).__getitem__, range(1000))) == set(range(8))
+
+
+def test_letters_fall_on_all_workers() -> None:
+    """Keys that differ in one letter are spread: none of four workers is without a letter."""
+    groups = KeyGroups(1024)
+    assert {groups[letter] * 4 // 1024 for letter in "abcdefghijklmnopqrstuvwxyz"} == {0, 1, 2, 3}
 
 
 def test_key_groups_remember_and_forget(monkeypatch: pytest.MonkeyPatch) -> None:
