@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -63,7 +63,7 @@ def made(
     if not isinstance(topology, Topology):
         returned = "returned" if callable(found) else "is"
         raise TopologyError(
-            f"{called} {returned} a {type(topology).__name__} and no Topology. "
+            f"{called} {returned} no Topology but {type(topology).__name__}. "
             "Hand its ends to Topology(name, ...)."
         )
     for problem in topology.forgotten(streams):
@@ -87,13 +87,6 @@ def _module(name: str) -> ModuleType:
     is_file = name.endswith(".py") or "/" in name or "\\" in name
     if is_file:
         return _from_file(Path(name))
-    try:
-        if importlib.util.find_spec(name) is None:
-            raise TopologyError(_not_found(name))
-    except (ModuleNotFoundError, ValueError):
-        raise TopologyError(_not_found(name)) from None
-    except Exception as error:  # a package around it failed
-        raise _failed(f"{name.partition('.')[0]}.py", error) from error
     file = _file_of(name)
     with _said_in_a_sentence(file):
         return importlib.import_module(name)
@@ -135,8 +128,17 @@ def _said_in_a_sentence(file: str) -> Iterator[None]:
 
 
 def _file_of(name: str) -> str:
-    spec = importlib.util.find_spec(name)
-    return (spec and spec.origin) or name
+    """The file of a module; runs the packages around it, which may fail."""
+    spec = None
+    with _said_in_a_sentence(f"{name.partition('.')[0]}.py"), suppress(ValueError):
+        try:
+            spec = importlib.util.find_spec(name)
+        except ModuleNotFoundError as error:
+            if not name.startswith(f"{error.name}."):  # it is not a package around it that lacks
+                raise
+    if spec is None:
+        raise TopologyError(_not_found(name))
+    return spec.origin or name
 
 
 def _failed(file: str, error: Exception) -> TopologyError:

@@ -15,11 +15,12 @@ A converter is built once for a type and then called once a record.
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import types
 import typing
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -87,7 +88,7 @@ def _returning(decode: Callable[[Any], T], type_: type[T]) -> Callable[[Any], T]
 
 def _plain(value: Any) -> Any:
     """The same value made of what the json module knows."""
-    kind = type(value)
+    kind: type = type(value)
     if kind in (str, int, float, bool) or value is None:
         return value
     if isinstance(value, Enum):
@@ -124,16 +125,18 @@ def _member(key: Any) -> str:
     raise TypeError(f"a dict with a {type(key).__name__} as key has no JSON form")
 
 
-def _field_names(kind: type) -> Collection[str] | None:
+@functools.cache
+def _field_names(kind: type) -> tuple[str, ...] | None:
     """Names of a type's fields in order; None for a type without named fields."""
     if is_dataclass(kind):
-        return [field.name for field in fields(kind)]
+        return tuple(field.name for field in fields(kind))
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        names: Collection[str] = kind._fields
+        names: tuple[str, ...] = kind._fields
         return names
-    if kind.__module__ != "builtins" and not issubclass(kind, (str, int, float, tuple, list)):
-        return getattr(kind, "__annotations__", None)
-    return None
+    if issubclass(kind, (str, int, float, bytes, tuple, list, set, frozenset, dict)):
+        return None
+    annotated = [getattr(base, "__annotations__", {}) for base in reversed(kind.__mro__[:-1])]
+    return tuple(name for names in annotated for name in names) or None
 
 
 def _has_fields(kind: type) -> bool:

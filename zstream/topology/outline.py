@@ -14,6 +14,7 @@ from zstream.topology.node import Node
 Outline = tuple[tuple[str, str, str], ...]
 
 FINGERPRINT_DIGITS = 8
+INPUT = "the input of"
 
 
 def outline_of(
@@ -26,7 +27,7 @@ def outline_of(
         (f"the state of {names[node]}", state_types[node], node.where) for node in graph.stateful()
     ]
     inputs = [
-        (f"the input of {_called(node, names[node])}", _inputs(graph, node), node.where)
+        (f"{INPUT} {_called(node, names[node])}", _inputs(graph, node), node.where)
         for node in graph.nodes
         if node.inputs
     ]
@@ -51,7 +52,8 @@ def difference(mine: Outline, theirs: Outline) -> str:
     """
     here = {what: (is_what, where) for what, is_what, where in mine}
     there = {what: (is_what, where) for what, is_what, where in theirs}
-    for what in [*there, *(what for what in here if what not in there)]:
+    # An operator that is only on one side explains the inputs that differ because of it.
+    for what in sorted(dict.fromkeys([*there, *here]), key=lambda what: what.startswith(INPUT)):
         if what not in here:
             return f"{what}{_at(there[what][1])} is there and not here"
         if what not in there:
