@@ -131,6 +131,15 @@ def test_a_shrink_that_is_over_at_once_is_told_the_same_way(capsys: Captured) ->
     assert names == {("w2", "w3")}
 
 
+def test_more_asked_than_may_leave(capsys: Captured) -> None:
+    """The response says so, whether the cluster told it while it ran or it was over by then."""
+    says = "Shrinking by 2 workers!   (9 asked; only w2, w3 may leave)"
+    for states in ([answered("running", says), DONE], [DONE]):
+        with shrinking(*states) as worker:
+            assert asked(worker, "--count", "9") == 0
+        assert capsys.readouterr().out.startswith(f"Cluster shrink response: {says}\n")
+
+
 def test_no_wait_returns_with_the_response(capsys: Captured) -> None:
     """Accepted is enough."""
     with shrinking(RUNS) as worker:

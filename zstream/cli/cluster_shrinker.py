@@ -86,9 +86,17 @@ def shrink(options: Mapping[str, Any]) -> int:
         show_json({name: getattr(rescale, name) for name in OUTCOME_KEYS})
     else:
         if not accepted:  # it was over before we asked a second time
-            respond(f"Shrinking by {len(rescale.left)} workers!")
+            respond(response_to(rescale.left, count))
         print(rescale.says)
     return DONE
+
+
+def response_to(left: list[str], asked: int | None) -> str:
+    """What the cluster said when it began."""
+    says = f"Shrinking by {len(left)} workers!"
+    if asked is not None and asked > len(left):
+        says += f"   ({asked} asked; only {', '.join(left)} may leave)"
+    return says
 
 
 def respond(says: str) -> None:
