@@ -30,8 +30,13 @@ def test_many_wakes_are_one_and_draining_ends_it() -> None:
     waker.close()
 
 
-def test_the_first_signal_asks_to_leave_and_the_second_stops() -> None:
-    """SIGTERM wakes the loop and asks once; SIGINT then interrupts whatever runs."""
+def test_the_first_signal_asks_to_leave_and_a_later_one_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SIGTERM wakes the loop and asks once, SIGTERM again at once is the same wish; SIGINT later
+    interrupts whatever runs."""
+    now = [100.0]
+    monkeypatch.setattr("zstream.runtime.signals.time.monotonic", lambda: now[0])
     waker = Waker()
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     signals = LeaveSignals(waker)
@@ -41,7 +46,9 @@ def test_the_first_signal_asks_to_leave_and_the_second_stops() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         assert is_awake(waker)
         assert signals.take_leave_asked()
+        os.kill(os.getpid(), signal.SIGTERM)
         assert not signals.take_leave_asked()
+        now[0] += 1
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     finally:

@@ -59,7 +59,7 @@ class Loop:
             self._take_in(ready, time.monotonic())
 
     def _wait(self, wake_at: float | None) -> dict[Any, int]:
-        """Poll until something is ready or the time has come; returns the sockets and descriptors that are."""
+        """Poll until something is ready or the time has come; returns what is ready."""
         awaited = self._always.copy()
         for reader in self._shell.readers:
             awaited += [(descriptor, zmq.POLLIN) for descriptor in reader.take_descriptors()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -11,18 +12,20 @@ from typing import Any
 from zstream.runtime.wake import Waker
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SAME_WISH_S = 0.25
 
 
 class LeaveSignals:
     """Counts signals while `install`ed; outside the main thread, where Python gives none, never.
 
-    The second raises KeyboardInterrupt wherever the loop is, in a user's function too: a function
-    that never returns must not make a worker unstoppable.
+    A second one that comes at once is the same wish: who signals a process and its group, as
+    timeout(1) does, reaches it twice. A later one raises KeyboardInterrupt wherever the loop is,
+    in a user's function too: one that never returns must not make a worker unstoppable.
     """
 
     def __init__(self, waker: Waker) -> None:
         self._waker = waker
-        self._came = 0
+        self._came_at: float | None = None
         self._told = False
         self._before: list[tuple[int, Callable[[int, FrameType | None], Any] | int | None]] = []
         self._wakeup_before = -1
@@ -46,12 +49,14 @@ class LeaveSignals:
 
     def take_leave_asked(self) -> bool:
         """True once, after the first signal."""
-        if self._came and not self._told:
+        if self._came_at is not None and not self._told:
             self._told = True
             return True
         return False
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._came += 1
-        if self._came > 1:
+        now = time.monotonic()
+        if self._came_at is None:
+            self._came_at = now
+        elif now - self._came_at > _SAME_WISH_S:
             raise KeyboardInterrupt
