@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import runpy
+import textwrap
 from pathlib import Path
+
+from zstream import Memory, Stdout, Topology, source
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -34,6 +37,19 @@ def test_the_readme_s_test_passes(tmp_path: Path) -> None:
     program.write_text("\n\n".join(blocks("README.md")), encoding="utf-8")
     names = runpy.run_path(str(program), run_name="alphabet")
     names["test_every_vote_gives_its_running_total"]()
+
+
+def test_the_operator_in_contributing_works(tmp_path: Path) -> None:
+    """The first operator that a contributor is shown: it passes on what differs, for each key."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^   ```python\n(.*?)^   ```$", page, re.MULTILINE | re.DOTALL)
+    program = tmp_path / "operators.py"
+    program.write_text(textwrap.dedent(block), encoding="utf-8")
+    changes = runpy.run_path(str(program))["changes"]
+    readings = [("a", 1), ("a", 1), ("b", 1), ("a", 2), ("b", 1), ("a", 1)]
+    keyed = source("readings", Memory(readings)).key_by(lambda reading: reading[0])
+    topology = Topology("readings", keyed.pipe(changes).sink("changed", Stdout()))
+    assert topology.run()["changed"] == [("a", 1), ("b", 1), ("a", 2), ("a", 1)]
 
 
 def test_every_link_between_pages_leads_somewhere() -> None:
