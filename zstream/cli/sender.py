@@ -223,7 +223,9 @@ def send(job: Job, done: Done, progress: Progress) -> None:
                 place += len(batch)
                 taken += len(batch)
         finish(connection)
-    except ConnectionError as error:
+    except OSError as error:
+        if error.filename is not None:  # a file that cannot be read
+            raise
         raise ClusterUnreachable(
             f"{job.address} closed the connection ({error.strerror}) after {done.records:,} "
             "records were handed over; whether it read the last of them is not known. "
