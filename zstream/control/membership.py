@@ -82,7 +82,7 @@ class Membership:
     def closed(self, record: RescaleClosed, now: float) -> None:
         """A rescale has ended."""
         voice = self._voice
-        if record.kind == "start":
+        if record.kind == "start" and record.outcome == "done":
             text = f"{record.says}, external {voice.me.external}"
             voice.say("info", "cluster_up", text)
         elif self.takes_part or self.ends is not None:
@@ -102,8 +102,7 @@ class Membership:
     def _without_us(self, opened: GenerationOpened, now: float) -> None:
         if self.ends is not None or self._voice.generation == 0:
             return  # ending already, or a generation from before we were let in
-        leavers = self._state.open.leavers if self._state.open else ()
-        if any(leaver.incarnation == self._voice.me.incarnation for leaver in leavers):
+        if self._has_left():
             says = "left the cluster; its key groups are with those who stay."
             self._end(Stop(0, says), now)
             return
@@ -112,6 +111,15 @@ class Membership:
             f"{opened.table.generation}: {opened.cause}"
         )
         self._end(Stop(1, says), now)
+
+    def _has_left(self) -> bool:
+        """Whether this worker goes because it was asked for. The end of that rescale, and more,
+        may have been folded together with the generation that lets us go.
+        """
+        state, me = self._state, self._voice.me
+        if state.open and any(m.incarnation == me.incarnation for m in state.open.leavers):
+            return True
+        return any(me.name in closed.left for closed in state.closed)
 
     def _end(self, stop: Stop, now: float) -> None:
         self.ends = (now + LINGER, stop)
