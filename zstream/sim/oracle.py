@@ -105,16 +105,33 @@ class Oracle:
         self._judge_records(dead)
 
     def _dead(self) -> dict[Incarnation, str]:
-        """Members that crashed or ended with another code than 0, and how."""
+        """Members that crashed, ended with another code than 0, or were removed with key groups."""
         members = {m.incarnation for table in self._tables.values() for m in table.members}
+        removed = self._removed()
         dead = {}
         for worker in self._cluster.workers:
-            if worker.member.incarnation in members:
+            who = worker.member.incarnation
+            if who in members:
                 if worker.crash_cause:
-                    dead[worker.member.incarnation] = f"{worker.label}: {worker.crash_cause}"
+                    dead[who] = f"{worker.label}: {worker.crash_cause}"
                 elif worker.exit is not None and worker.exit.code != 0:
-                    dead[worker.member.incarnation] = f"{worker.label}: {worker.exit.says}"
+                    dead[who] = f"{worker.label}: {worker.exit.says}"
+                elif who in removed:
+                    dead[who] = f"{worker.label}: removed while it owned key groups"
         return dead
+
+    def _removed(self) -> set[Incarnation]:
+        """Members of a generation that are not in the next although they owned something."""
+        removed: set[Incarnation] = set()
+        numbers = sorted(self._tables)
+        for before, after in zip(numbers, numbers[1:], strict=False):
+            old, new = self._tables[before], self._tables[after]
+            removed.update(
+                member.incarnation
+                for member in old.members
+                if new.member(member.incarnation) is None and old.groups_of(member.incarnation)
+            )
+        return removed
 
     def _judge_records(self, dead: dict[Incarnation, str]) -> None:
         touched = self._touched(dead)

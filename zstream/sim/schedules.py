@@ -114,12 +114,19 @@ class Schedule:
         cluster.run(STORM_ENDS)
         self._heal()
         deadline = self.kernel.now + PATIENCE
+        if self.oracle.true_state().generation is None and self.kind == "crashes":
+            return self._give_up()  # one it shall start with is dead, so it waits for another
         self._wait(deadline, "the wishes to end", self._wishes_ended)
         self._wait(deadline, "the sources to be read", self._all_read)
         cluster.run(self.chance.choice([0.0, 0.3]))
         if cluster.alive:
             cluster.shutdown()
         self._wait(deadline, "all workers to end", lambda: not cluster.alive)
+
+    def _give_up(self) -> None:
+        """Somebody loses patience with a cluster that never came up."""
+        for worker in self.cluster.alive:
+            worker.crash()
 
     def _wait(self, deadline: float, what: str, done: Callable[[], bool]) -> None:
         if not self.kernel.run(deadline, done):
