@@ -79,11 +79,15 @@ class Screen:
 class Demo:
     """The cluster under demonstration, its workers, and what was seen of them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, application: Path = EXAMPLES / "alphabet.py", source: str = "alphabet"
+    ) -> None:
         self.screen = Screen()
         self.traffic = Traffic(LETTERS, PER_SECOND)
         self.source, self.control, self.external = (free_address() for _ in range(3))
         self._folder = folder
+        self._application = application
+        self._source_name = source
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
         self._told: set[str] = set()
 
@@ -93,8 +97,8 @@ class Demo:
 
     def start_worker(self, name: str, *how: str) -> None:
         """Start one as a person would."""
-        command = ["zworker", "--application-module", str(EXAMPLES / "alphabet.py")]
-        command += ["--in", f"alphabet@{self.source}", "--out", self.traffic.address]
+        command = ["zworker", "--application-module", str(self._application)]
+        command += ["--in", f"{self._source_name}@{self.source}", "--out", self.traffic.address]
         command += ["--name", name, *how]
         log = (self._folder / f"{name}.log").open("wb")
         self._workers[name] = subprocess.Popen(
@@ -133,15 +137,19 @@ class Demo:
             self._told.add(last["id"])
             self.screen.tell(f"  {last['says']}\n")
 
-    def run(self) -> Verdict:
-        """The story."""
-        tell = self.screen.tell
-        tell(f"Two workers of the alphabet application, {PER_SECOND:,} votes a second.\n")
+    def start_cluster(self) -> None:
+        """Start two workers, w0 and w1, and wait until they are a cluster."""
         first = ["--cluster-initializer", "--worker-count", "2", "--control", self.control]
         first += ["--data", free_address(), "--external", self.external]
         self.start_worker("w0", *first)
         self.start_worker("w1", "--control", self.control)
         self._await_cluster(2)
+
+    def run(self) -> Verdict:
+        """The story."""
+        tell = self.screen.tell
+        tell(f"Two workers of the alphabet application, {PER_SECOND:,} votes a second.\n")
+        self.start_cluster()
         self.traffic.start(self.source)
         self.watch(3.0)
         tell("Three more join, as one batch:\n")
