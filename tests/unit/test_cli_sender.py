@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from zstream.cli import data_receiver, sender
-from zstream.cli.progress import Progress
-from zstream.cli.sender import Done, Job, job_of, records_of
+from zstream.cli.sender import job_of
 from zstream.cli.usage import parse
-from zstream.cli.verbatim import HELD_BYTES_MAX, VerbatimCutter
+from zstream.client import sending
+from zstream.client.sending import Done, Job, records_of
+from zstream.client.verbatim import HELD_BYTES_MAX, VerbatimCutter
 from zstream.errors import ConnectorError, LimitExceeded
 
 ADDRESS = "127.0.0.1:7010"
@@ -84,7 +85,10 @@ def test_a_file_that_does_not_hold_what_is_said_is_refused(tmp_path: Path) -> No
         (["--host", "nowhere", "--file", "a"], "--host must be host:port, it is 'nowhere'."),
         (["--host", ADDRESS, "--file", "a", "--rate", "0"], "--rate must be records a second"),
         (["--host", ADDRESS, "--file", "a", "--batch", "0"], "--batch must be at least 1, it is 0"),
-        (["--host", ADDRESS, "--file", "a", "--repeat", "-1"], "--repeat must be a whole number"),
+        (
+            ["--host", ADDRESS, "--file", "a", "--repeat", "-1"],
+            "--repeat must be at least 1",
+        ),
         (["--host", ADDRESS, "--file", "-", "--repeat", "2"], "standard input comes only once"),
         (["--host", ADDRESS, "--file", "a", "--lines", "--binary"], "exclude each other"),
     ],
@@ -133,7 +137,7 @@ def test_nobody_listening_is_said_at_once_and_given_up_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the waiting made short: two lines, exit 1, and an object with --json."""
-    monkeypatch.setattr(sender, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(sending, "CONNECT_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     (tmp_path / "a").write_bytes(b"1\n")
@@ -199,22 +203,22 @@ def test_a_rate_is_kept(
     """At no moment more records than the rate allows, none later than the clock's grain."""
     clock = Clock()
     written: list[tuple[float, int]] = []
-    monkeypatch.setattr(sender, "time", clock)
-    monkeypatch.setattr(sender, "connect", lambda _: socket.socket())
-    monkeypatch.setattr(sender, "finish", lambda _: None)
+    monkeypatch.setattr(sending, "time", clock)
+    monkeypatch.setattr(sending, "connect", lambda *_: socket.socket())
+    monkeypatch.setattr(sending, "finish", lambda _: None)
     monkeypatch.setattr(
-        sender, "write", lambda _, records, *__: written.append((clock.now - 100, len(records)))
+        sending, "write", lambda _, records, *__: written.append((clock.now - 100, len(records)))
     )
     (tmp_path / "many").write_bytes(b"x\n" * 1000)
     words = ("--file", "many", "--rate", str(rate), "--batch", str(batch))
-    sender.send(job(*words), Done(), Progress(quiet=True))
+    sending.send(job(*words), Done(), lambda *_: None, print)
     total = 0
     for at, records in written:
         total += records
         assert records <= batch
         assert total <= at * rate + 1
     assert total == 1000
-    assert written[-1][0] == pytest.approx(999 / rate, abs=2 * sender.PACE_SECONDS)
+    assert written[-1][0] == pytest.approx(999 / rate, abs=2 * sending.PACE_SECONDS)
 
 
 def test_verbatim_lines_are_changed_in_no_byte() -> None:

@@ -17,69 +17,25 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Any, BinaryIO
 
 from zstream.cli.addresses import listening
 from zstream.cli.progress import Progress
-from zstream.cli.tool import (
-    DONE,
-    FAILED,
-    WRONG_USAGE,
-    at_least_one,
-    complain,
-    seconds_of,
-)
+from zstream.cli.tool import DONE, FAILED, WRONG_USAGE, at_least_one, complain, seconds_of
 from zstream.cli.usage import parse
-from zstream.cli.verbatim import VerbatimCutter
+from zstream.client.receiving import Received, receive_until_done
+from zstream.client.verbatim import VerbatimCutter
 from zstream.config import Config
-from zstream.connectors.framing import Cutter, make_cutter
+from zstream.connectors.framing import make_cutter
 from zstream.connectors.tcp import TcpReader, listen
 from zstream.errors import UsageError, ZstreamError
 from zstream.topology.specs import LengthPrefix
-
-RECORDS_AT_ONCE = 4096
-WAIT_SECONDS = 0.2  # how long nothing may come before progress and --idle are looked at
-
-
-@dataclass
-class Received:
-    """Where records go, and how many went there. limit: ends at so many; 0 for never."""
-
-    output: BinaryIO | None
-    newline: bytes
-    limit: int
-    records: int = 0
-    size: int = 0  # in bytes
-    cutters: list[Cutter] = field(default_factory=list)
-
-    def take(self, records: list[bytes]) -> None:
-        if self.limit:
-            records = records[: self.limit - self.records]
-        self.records += len(records)
-        self.size += sum(map(len, records))
-        if self.output is not None and records:
-            self.output.write(b"".join([record + self.newline for record in records]))
-            self.output.flush()
-
-    def remember(self, make: Callable[[], Cutter]) -> Callable[[], Cutter]:
-        """`make`, keeping what it made: at the end a cutter may hold half a line."""
-
-        def made() -> Cutter:
-            self.cutters.append(make())
-            return self.cutters[-1]
-
-        return made
-
-    def full(self) -> bool:
-        return 0 < self.limit <= self.records
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def receive(options: Mapping[str, Any]) -> int:
     """Listen, take what comes, and say how much it was."""
-    idle = seconds_of("--idle", options["--idle"]) if options["--idle"] else float("inf")
+    idle = seconds_of("--idle", options["--idle"]) if options["--idle"] else inf
     limit = at_least_one("--count", options["--count"]) if options["--count"] else 0
     address = listening("--listen", options["--listen"])
     framed = bool(options["--framed"])
@@ -116,44 +72,22 @@ def receive(options: Mapping[str, Any]) -> int:
         elif not options["--no-write"]:
             output = sys.stdout.buffer
         received = Received(output, b"\n" if framed else b"", limit)
-        make: Callable[[], Cutter] = VerbatimCutter
-        if framed:
-            framing = LengthPrefix(">I", Config().record_bytes_max)
-            make = partial(make_cutter, framing, "data_receiver")
-        reader = TcpReader("data_receiver", listener, received.remember(make))
+        cut_frames = partial(
+            make_cutter, LengthPrefix(">I", Config().record_bytes_max), "data_receiver"
+        )
+        make = received.remember(cut_frames if framed else VerbatimCutter)
+        reader = TcpReader("data_receiver", listener, make)
         stack.callback(reader.close)
-        print(f"data_receiver: listening on {reader.address}", file=sys.stderr, flush=True)
         progress = Progress(bool(options["--quiet"]) or output is sys.stdout.buffer)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
         with suppress(KeyboardInterrupt):
-            receive_until_done(reader, received, idle, progress)
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+            print(f"data_receiver: listening on {reader.address}", file=sys.stderr, flush=True)
+            receive_until_done(reader, received, idle, partial(progress.show, done_bytes=0))
         for cutter in received.cutters:
             received.take(cutter.finish())
         progress.end()
         summary(received, reader, progress.seconds(), options)
         return FAILED if reader.refused_connections else DONE
-
-
-def receive_until_done(
-    reader: TcpReader, received: Received, idle: float, progress: Progress
-) -> None:
-    """Until --count records came, or nothing came for `idle` seconds."""
-    poll = select.poll()
-    for descriptor in reader.descriptors():
-        poll.register(descriptor, select.POLLIN)
-    last = time.monotonic()
-    while not received.full():
-        records = reader.read(RECORDS_AT_ONCE)
-        if records:
-            received.take(records)
-            last = time.monotonic()
-        progress.show(received.records, 0)
-        waited = time.monotonic() - last
-        if waited >= idle:
-            return
-        wake = reader.wake_at(last + waited)
-        wait = min(WAIT_SECONDS, idle - waited)
-        poll.poll(0 if wake is not None and wake <= last + waited else wait * 1000)
 
 
 def summary(
