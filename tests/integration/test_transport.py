@@ -431,3 +431,20 @@ def test_what_is_no_worker_is_refused(
             refuse_strangers(address, "--join")
         answering.join(10)
         accepted[0].close()
+
+
+def test_a_connection_not_used_for_long_is_closed(
+    open_transport: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that left long ago is not tried for ever; one that is spoken to stays."""
+    now = [1000.0]
+    monkeypatch.setattr("zstream.runtime.control_senders.time.monotonic", lambda: now[0])
+    one = open_transport()
+    gone, here, new = (open_transport().control for _ in range(3))
+    one.send_control(gone, b"x")
+    one.send_control(here, b"x")
+    now[0] += 50
+    one.send_control(here, b"x")
+    now[0] += 50
+    one.send_control(new, b"x")
+    assert list(one._senders._sockets) == [here, new]

@@ -110,12 +110,15 @@ def test_a_file_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
 
 
 def test_the_newest_twenty_are_remembered(tmp_path: Path) -> None:
-    """For the status tool: the newest 20, oldest first."""
+    """For the status tool: the newest 20, oldest first, none of them long."""
     letters = DeadLetterFile(str(tmp_path / "d"), "w0", 10**6, Said())
     for number in range(30):
         letters.add(letter(number))
-    letters.close()
     assert [kept["record"] for kept in letters.newest()] == [str(n) for n in range(10, 30)]
+    letters.add(letter("x" * 10**6))
+    letters.close()
+    assert len(letters.newest()) == 20
+    assert len(repr(letters.newest()[-1])) < 2000
 
 
 def test_two_workers_append_to_one_file(tmp_path: Path) -> None:

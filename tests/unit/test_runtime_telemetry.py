@@ -100,3 +100,18 @@ def test_a_closed_telemetry_says_nothing_more() -> None:
     telemetry.say("info", "x", "hello", {})
     telemetry.close()
     assert (first.getvalue(), second.getvalue()) == ("", "w1: hello\n")
+
+
+def test_a_reader_of_standard_output_that_has_gone_stops_nothing() -> None:
+    """`zworker --json | head -1`: the log goes on."""
+
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    log = io.StringIO()
+    telemetry = Telemetry("w0", "text", True, log=log, out=Broken())
+    telemetry.say("info", "x", "one", {})
+    telemetry.say("info", "x", "two", {})
+    telemetry.close()
+    assert log.getvalue() == "w0: one\nw0: two\n"

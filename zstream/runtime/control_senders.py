@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from contextlib import suppress
 
@@ -12,6 +13,7 @@ from zstream.config import Config
 ZmqContext = zmq.Context[zmq.Socket[bytes]]
 ZmqSocket = zmq.Socket[bytes]
 
+_UNUSED_S = 60.0
 _MESSAGES_QUEUED_MAX = 256  # for one address; what is behind is dropped, the protocols repeat it
 
 
@@ -21,7 +23,8 @@ class ControlSenders:
     def __init__(self, context: ZmqContext, config: Config) -> None:
         self._context = context
         self._config = config
-        self._sockets: OrderedDict[str, ZmqSocket] = OrderedDict()
+        self._sockets: OrderedDict[str, ZmqSocket] = OrderedDict()  # least recently used first
+        self._used_at: dict[str, float] = {}
 
     def send(self, address: str, payload: bytes) -> None:
         """Hand it over if there is room, else drop it. An address that is none is dropped too."""
@@ -30,8 +33,8 @@ class ControlSenders:
             socket = self._open(address)
             if socket is None:
                 return
-        else:
-            self._sockets.move_to_end(address)
+        self._sockets.move_to_end(address)
+        self._used_at[address] = time.monotonic()
         with suppress(zmq.Again):
             socket.send(payload, zmq.NOBLOCK)
 
@@ -40,6 +43,7 @@ class ControlSenders:
         for socket in self._sockets.values():
             socket.close(linger_ms)
         self._sockets.clear()
+        self._used_at.clear()
 
     def _open(self, address: str) -> ZmqSocket | None:
         socket: ZmqSocket = self._context.socket(zmq.DEALER)
@@ -51,11 +55,20 @@ class ControlSenders:
         except zmq.ZMQError:  # not an address: it came off the wire, so it is not obeyed
             socket.close(0)
             return None
-        while len(self._sockets) >= self._config.control_peers_max:
-            _, oldest = self._sockets.popitem(last=False)
-            oldest.close(0)
+        self._close_unused()
         self._sockets[address] = socket
         return socket
+
+    def _close_unused(self) -> None:
+        """Make room for one more, and let go of workers that are not there any more: ZeroMQ
+        would try to reach them for ever."""
+        long_ago = time.monotonic() - _UNUSED_S
+        for address in list(self._sockets):
+            is_full = len(self._sockets) >= self._config.control_peers_max
+            if not is_full and self._used_at[address] > long_ago:
+                return
+            self._sockets.pop(address).close(0)
+            del self._used_at[address]
 
 
 def set_common_options(socket: ZmqSocket, config: Config, message_bytes_max: int) -> None:

@@ -17,7 +17,9 @@ Say = Callable[[str, str, str, Mapping[str, Any]], None]
 _REPR_MAX = 64 * 1024  # characters of one record, as Python shows it, in the file
 _REPR_SHOWN_MAX = 200  # and in a line of the log
 _NEWEST_KEPT = 20
+_NEWEST_TEXT_MAX = 1000  # characters of each of their fields: they travel to the status tool
 _KINDS_MAX = 1000  # different errors that are said; beyond, letters are only counted
+_SHORT = ("time", "worker", "operator", "where", "at", "key", "record", "error")
 
 
 class DeadLetterFile:
@@ -42,7 +44,8 @@ class DeadLetterFile:
         """Keep it; say it unless the same operator raised the same kind of error before."""
         self.count += 1
         entry = self._entry(letter)
-        self._newest.append(entry)
+        kept = {name: text[:_NEWEST_TEXT_MAX] for name, text in entry.items() if name in _SHORT}
+        self._newest.append(kept)
         self._write(entry)
         kind = (letter.operator, letter.at, letter.error.partition(":")[0])
         if kind not in self._kinds and len(self._kinds) < _KINDS_MAX:
@@ -50,7 +53,7 @@ class DeadLetterFile:
             self._say_first(letter)
 
     def newest(self) -> tuple[Mapping[str, Any], ...]:
-        """The newest letters, oldest first, as they stand in the file."""
+        """The newest letters, oldest first, cut short."""
         return tuple(self._newest)
 
     def close(self) -> None:

@@ -78,10 +78,6 @@ class WorkerShell:
     def say(self, level: str, event: str, text: str, fields: Mapping[str, Any]) -> None:
         self._telemetry.say(level, event, text, fields)
 
-    def newest_dead_letters(self) -> tuple[Mapping[str, Any], ...]:
-        """The newest dead letters of this worker, oldest first, as JSON-able mappings."""
-        return self.dead_letters.newest()
-
     def close(self, flush_s: float) -> None:
         """Close readers; writers after a last flush of at most so long; log and dead letters."""
         for reader in self.readers:

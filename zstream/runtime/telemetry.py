@@ -66,7 +66,10 @@ class Telemetry:
         self._logger.log(number, "%s", text, extra={"event": event, "fields": dict(fields)})
         if self._out is not None:
             line = {**fields, "event": event, "worker": self._worker, "text": text}
-            print(as_json(line), file=self._out, flush=True)
+            try:
+                print(as_json(line), file=self._out, flush=True)
+            except OSError:  # whoever read it has gone; the worker goes on
+                self._out = None
 
     def close(self) -> None:
         self._handler.flush()
