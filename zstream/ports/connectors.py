@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 
-class EndOfInput(Exception):  # noqa: N818 - it is no error
+class EndOfInput(Exception):
     """A bounded source has given all that it has."""
 
 
