@@ -114,6 +114,7 @@ class Traffic:
         host, _, port = source.rpartition(":")
         began, count = time.monotonic(), 0
         with socket.create_connection((host, int(port)), WAIT) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while self._sending.is_set():
                 now = time.monotonic()
                 due = int((now - began) * self._per_second) - count
