@@ -1,17 +1,17 @@
 """The error tree: whose fault is it, and may I retry?
 
-    ZstreamError
-    |-- UsageError            the person's: the command line or a call is wrong (exit 2)
-    |-- TopologyError         the person's: it cannot run as written; names operator and line
-    |   `-- CannotTravel      a value or type that cannot be moved to another worker
-    |-- UserFunctionError     the person's function raised; names operator, line, key and record
-    |-- Refused               the cluster said no and changed nothing; do what `do` says
-    |-- ClusterUnreachable    nobody answers; retry when the cluster is there
-    |-- ClusterTimeout        the answer did not come in time; the work goes on, ask again (exit 3)
-    |-- ConnectorError        an outside system refused (port in use, file missing)
-    |-- LimitExceeded         a named limit was passed; raise the setting it names, or send less
-    |-- WireError             bytes that are not ours or damaged; dropped and counted, never obeyed
-    `-- InvariantBroken       ours: a bug in zstream; please report it with the story it prints
+ZstreamError
+|-- UsageError            the person's: the command line or a call is wrong (exit 2)
+|-- TopologyError         the person's: it cannot run as written; names operator and line
+|   `-- CannotTravel      a value or type that cannot be moved to another worker
+|-- UserFunctionError     the person's function raised; names operator, line, key and record
+|-- Refused               the cluster said no and changed nothing; do what `do` says
+|-- ClusterUnreachable    nobody answers; retry when the cluster is there
+|-- ClusterTimeout        the answer did not come in time; the work goes on, ask again (exit 3)
+|-- ConnectorError        an outside system refused (port in use, file missing)
+|-- LimitExceeded         a named limit was passed; raise the setting it names, or send less
+|-- WireError             bytes that are not ours or damaged; dropped and counted, never obeyed
+`-- InvariantBroken       ours: a bug in zstream; please report it with the story it prints
 """
 
 from __future__ import annotations

@@ -88,8 +88,6 @@ def perform(store: LogStore, operation: LogOperation) -> LogAnswer:
     except OSError as error:
         outcome, cause = "unknown", str(error)
     try:
-        return LogAnswer(
-            operation.token, outcome, tuple(store.read_from(operation.number)), cause
-        )
+        return LogAnswer(operation.token, outcome, tuple(store.read_from(operation.number)), cause)
     except OSError as error:
         return LogAnswer(operation.token, "failed", (), str(error))
