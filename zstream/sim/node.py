@@ -23,7 +23,7 @@ from zstream.sim.kernel import Kernel, Timer
 from zstream.sim.network import Listener, Network, Pipe
 from zstream.sim.outside import Outlet, OutletWriter, Script, ScriptedReader
 
-TURN_SECONDS = (0.00005, 0.0004)  # how long after an event the loop comes round to it
+TURN_SECONDS = (0.0002, 0.003)  # how long after an event the loop comes round to it
 CLOCK_RATE = (0.98, 1.02)  # how wrong a worker's clock may go
 
 

@@ -30,9 +30,9 @@ STORM_ENDS = 2.0  # virtual seconds; all that is drawn happens before
 PATIENCE = 40.0  # and so long afterwards everything must have ended
 
 QUICK = Config(
-    pulse_interval_ms=60,
-    report_interval_ms=60,
-    ack_interval_ms=4,
+    pulse_interval_ms=100,
+    report_interval_ms=100,
+    ack_interval_ms=8,
     lease_ms=300,
     stagger_ms=60,
     dead_after_ms=1500,
@@ -134,7 +134,7 @@ class Schedule:
 
     def _wishes_ended(self) -> bool:
         cluster = self.cluster
-        if any(asked.final is None for asked in cluster.asked.values()):
+        if cluster.alive and any(asked.final is None for asked in cluster.asked.values()):
             return False
         return all(
             worker.driver.agent.state.open is None
