@@ -364,6 +364,20 @@ def test_what_cannot_travel_is_refused_by_name(make: Callable[[], Any], says: st
     assert says in str(caught.value)
 
 
+@dataclass
+class Knot:
+    neighbours: list[Any]
+
+
+def test_a_web_of_objects_is_refused_before_it_grows() -> None:
+    """A hundred objects that all know each other are a hundred times more with each level."""
+    knots = [Knot([]) for _ in range(100)]
+    for knot in knots:
+        knot.neighbours.extend(knots)
+    with pytest.raises(CannotTravel, match="contains itself"):
+        Registry().pack(knots[0])
+
+
 def test_forty_levels_are_not_too_deep() -> None:
     """The limit is far from what people nest."""
     assert there_and_back(deep(40)) == deep(40)

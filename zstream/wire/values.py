@@ -41,7 +41,7 @@ from zstream.wire.columns import (
 )
 
 LEVELS_MAX = 100  # of nodes, each two deep for msgpack, which stops at 511
-_LEVELS_BEFORE_LOOKING = 8  # a value that contains itself grows with each level: look early
+_LEVELS_BEFORE_LOOKING = 4  # what contains itself grows with each level: look early
 _BIG_INT = 1  # msgpack extension type: an int over 64 bits, little-endian, signed
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 
@@ -243,14 +243,18 @@ class Registry:
             deeper: dict[int, Any] = {}
             for kind in set(map(type, column)) - PLAIN_TYPES:
                 for part in self._held_by([item for item in column if type(item) is kind]):
-                    deeper.update(zip(map(id, part), part, strict=True))
+                    if not PLAIN_TYPES.issuperset(map(type, part)):
+                        deeper.update(zip(map(id, part), part, strict=True))
             column = list(deeper.values())
             if not column:
                 return
         raise _Stuck("a value contains itself, or nests too deep.")
 
     def _held_by(self, alike: Column) -> list[Column]:
-        code, _, parts = self._split(alike, {type(alike[0])})
+        try:
+            code, _, parts = self._split(alike, {type(alike[0])})
+        except _Stuck:  # will be met again on the way that knows the names of fields
+            return []
         if code == UNION:  # of shapes: the parts are the items themselves
             return [held for part in parts for held in self._held_by(part)]
         return parts
