@@ -75,6 +75,8 @@ class Net:
         self.now = 100.0
         self.workers: dict[int, Worker] = {}
         self.frames: dict[tuple[int, int], list[bytes]] = {}
+        self.pace: dict[tuple[int, int], float] = {}  # how often a way is served; some are slow
+        self.stuck: set[int] = set()  # whose frames stay in the network for now
         self.reports: list[tuple[int, int, LinkReport]] = []
         self.emitted: list[tuple[int, str, Any]] = []
         self.letters: list[DeadLetter] = []
@@ -214,9 +216,15 @@ class Net:
             way[-1], way[-2] = way[-2], way[-1]
 
     def _deliver_frame(self) -> None:
-        ways = [way for way, frames in self.frames.items() if frames and way[1] in self.workers]
+        ways = [
+            way
+            for way, frames in self.frames.items()
+            if frames and way[1] in self.workers and way[0] not in self.stuck
+        ]
         if ways:
-            way = self.random.choice(ways)
+            for way in ways:
+                self.pace.setdefault(way, self.random.choice((1.0, 1.0, 0.2, 0.03)))
+            way = self.random.choices(ways, [self.pace[way] for way in ways])[0]
             self.workers[way[1]].dataflow.receive(self.frames[way].pop(0), self.now)
             self.counts["delivered"] += 1
 

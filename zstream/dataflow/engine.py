@@ -306,11 +306,13 @@ class Dataflow:
         before anything is done.
         """
         kind, body = frame.kind, frame.body
+        if kind is FrameKind.HELLO and body:
+            kind = FrameKind.GENERATION  # its sender had switched before the link was opened
         if kind is FrameKind.BATCH and frame.lane == DATA:
             self._on_batch(peer, body, size)
         elif kind is FrameKind.SNAPSHOT and frame.lane == SNAPSHOTS:
             self._migration.on_chunk(decode_snapshot(body))
-        elif (kind is FrameKind.GENERATION and frame.lane == DATA) or (kind is FrameKind.HELLO and body):
+        elif kind is FrameKind.GENERATION and frame.lane == DATA:
             self._on_marker(peer, decode_record(body), now)
         elif kind is not FrameKind.HELLO:
             raise WireError(f"a {kind.name} frame has no meaning on lane {frame.lane}")

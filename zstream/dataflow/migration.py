@@ -114,7 +114,6 @@ class Migration:
         self._members: frozenset[Incarnation] = frozenset()
         self._holds: dict[KeyGroup, _Hold] = {}
         self._outgoing: list[_Outgoing] = []
-        self._early: list[SnapshotChunk] = []  # of a generation that is not yet known here
         self._sent: dict[Incarnation, int] | None = None  # until all was installed; to be settled
         self._costs_of = Generation(0)  # the generation that pauses and held records belong to
         self._pauses: list[tuple[KeyGroup, float]] = []
@@ -145,7 +144,6 @@ class Migration:
             awaited = frozenset(m.incarnation for m in old.members) - {self._me}
             self._outgoing.append(_Outgoing(new.generation, awaited, dict(leaving)))
         self._give_up_lost()
-        self._take_early()
 
     def _moves(
         self, old: RoutingTable, new: RoutingTable
@@ -251,13 +249,10 @@ class Migration:
     # ------------------------------------------------------------ install
 
     def on_chunk(self, chunk: SnapshotChunk) -> None:
-        """A piece of a snapshot. It may come before the marker: the lanes do not wait for each
-        other, and nobody waits for a joiner's marker.
-        """
+        """A piece of a snapshot. The origin's marker was settled here before it was sent."""
         generation, group, index, last, payload = chunk
         if generation > self.table.generation:
-            self._early.append(chunk)
-            return
+            raise InvariantBroken(f"key group {group} came before generation {generation}")
         hold = self._holds.get(group)
         if hold is None or hold.installed or hold.orphaned:
             return  # it was started empty, because its origin was taken for dead
@@ -268,11 +263,6 @@ class Migration:
             self._install(group, b"".join(hold.chunks))
             hold.chunks.clear()
             hold.installed = True
-
-    def _take_early(self) -> None:
-        early, self._early = self._early, []
-        for chunk in early:
-            self.on_chunk(chunk)
 
     def _install(self, group: KeyGroup, snapshot: bytes) -> None:
         states = self._registry.unpack(snapshot)
