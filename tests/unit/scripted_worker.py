@@ -110,9 +110,9 @@ class ScriptedWorker:
     """Listens on a port of its own while its `with` block runs. `heard`: requests, as they came."""
 
     def __init__(self, script: Script, *, ends_after: int | None = None) -> None:
-        """ends_after: closes its socket after so many answers, as a worker that leaves."""
+        """ends_after: closes its socket after so many requests, as a worker that leaves."""
         self._script = script
-        self._answers_left = ends_after
+        self._left = ends_after
         self._stop = threading.Event()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._router = self._context.socket(zmq.ROUTER)
@@ -136,7 +136,7 @@ class ScriptedWorker:
 
     def _answer(self) -> None:
         asked: dict[str, int] = {}
-        while not self._stop.is_set() and self._answers_left != 0:
+        while not self._stop.is_set() and self._left != 0:
             if not self._router.poll(10):
                 continue
             client, payload = self._router.recv_multipart()
@@ -145,10 +145,9 @@ class ScriptedWorker:
             self.heard.append(request)
             asked[request.request] = asked.get(request.request, 0) + 1
             answer = self._script(request, asked[request.request])
-            if answer is None:
-                continue
-            answer = replace(answer, request=answer.request or request.request)
-            self._router.send_multipart([client, encode_message(answer)])
-            if self._answers_left is not None:
-                self._answers_left -= 1
+            if self._left is not None:
+                self._left -= 1
+            if answer is not None:
+                answer = replace(answer, request=answer.request or request.request)
+                self._router.send_multipart([client, encode_message(answer)])
         self._router.close(linger=1000)

@@ -26,10 +26,12 @@ from zstream.model.ids import RequestId
 from zstream.wire.messages import Answer, ShrinkRequest, ShutdownRequest, StatusRequest
 
 FAST = Config(request_repeat_ms=10)
+# For workers that end: what lies unread at their end would take their last answer with it.
+ONCE = Config(request_repeat_ms=60_000)
 
 
-def cluster(address: str, seconds: float = 10.0) -> Cluster:
-    return Cluster(address, timedelta(seconds=seconds), cause="a test", config=FAST)
+def cluster(address: str, seconds: float = 10.0, config: Config = FAST) -> Cluster:
+    return Cluster(address, timedelta(seconds=seconds), cause="a test", config=config)
 
 
 def give_status(request: Request, nth: int) -> Answer | None:
@@ -152,7 +154,7 @@ def test_when_the_worker_asked_is_the_one_that_leaves_another_tells_the_end() ->
             return answered("running", "Shrinking by 1 workers!")
 
         with ScriptedWorker(leaving, ends_after=2) as leaves:
-            rescale = cluster(leaves.address).shrink(workers=["w1"])
+            rescale = cluster(leaves.address, config=ONCE).shrink(workers=["w1"])
     assert rescale.outcome == "done"
     assert {request.request for request in stays.heard} == {leaves.heard[-1].request}
 
@@ -161,8 +163,15 @@ def test_a_cluster_that_ends_while_it_shuts_down_has_shut_down() -> None:
     """The worker exits right after its work is done, perhaps before it told so."""
     script = ScriptedWorker(lambda r, n: answered("running", "Draining."), ends_after=1)
     with script as worker:
-        cluster(worker.address).shutdown()
+        cluster(worker.address, config=ONCE).shutdown()
     assert isinstance(worker.heard[0], ShutdownRequest)
+
+
+def test_a_worker_that_ends_without_an_answer_is_said_to_have_gone() -> None:
+    """It took the request and died: not the same as nobody there, and no reason to wait."""
+    worker = ScriptedWorker(lambda request, nth: None, ends_after=1)
+    with worker, pytest.raises(ClusterUnreachable, match="has gone before it told the end"):
+        cluster(worker.address, config=ONCE).shutdown()
 
 
 def test_a_request_that_does_not_end_in_time_is_a_timeout() -> None:

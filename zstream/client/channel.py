@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -24,7 +25,11 @@ REFUSED_HANDSHAKES = 2  # one may be a worker that was just ending
 
 
 class WorkerGone(ClusterUnreachable):
-    """The worker answered, and ended before the request did."""
+    """The worker was there, and ended before the request did.
+
+    Its last answer may be lost with it: TCP drops what was received when the other side ends
+    with something unread, such as our next repetition.
+    """
 
 
 class Channel:
@@ -38,8 +43,9 @@ class Channel:
         self.answered: Answer | None = None  # the newest answer
         self.connected = False  # somebody accepts connections there
         self.handshaken = False  # and speaks ZeroMQ
+        self.writable = False  # does so now: nothing is queued for somebody who may come later
         self.broken_handshakes = 0
-        self.gone = False  # answered once, and now nobody listens there any more
+        self.gone = False  # spoke ZeroMQ, and now nobody listens there any more
 
     def ask(
         self, request: ClientRequest, until: Callable[[Answer], bool], ends_with_it: bool = False
@@ -71,7 +77,7 @@ class Channel:
     def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
         dealer = context.socket(zmq.DEALER)
         dealer.setsockopt(zmq.LINGER, 0)
-        dealer.setsockopt(zmq.IMMEDIATE, 1)  # send to a worker, not into a queue for one
+        # Not IMMEDIATE: with it libzmq drops what came in just before the other side hung up.
         dealer.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         dealer.setsockopt(zmq.MAXMSGSIZE, self.config.control_bytes_max)
         return dealer
@@ -89,9 +95,9 @@ class Channel:
             now = time.monotonic()
             self._check_patience(now - self.started)
             if now >= send_at:
-                sent = send_now(dealer, payload)
-                wait_ms = self.config.request_repeat_ms if sent or not self.handshaken else 5
-                send_at = now + wait_ms / 1000
+                if self.writable:
+                    send_now(dealer, payload)
+                send_at = now + self.config.request_repeat_ms / 1000
             ends_at = self.started + self.timeout
             ready = dict(poller.poll(max(1, round((min(send_at, ends_at) - now) * 1000))))
             if monitor in ready and self._note(recv_monitor_message(monitor)["event"]):
@@ -126,22 +132,20 @@ class Channel:
         if event == zmq.EVENT_CONNECTED:
             self.connected = True
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self.handshaken = True
+            self.handshaken = self.writable = True
             return True
-        elif event == zmq.EVENT_DISCONNECTED and not self.handshaken:
-            self.broken_handshakes += 1
-        elif event == zmq.EVENT_CLOSED and self.answered is not None:
+        elif event == zmq.EVENT_DISCONNECTED:
+            self.writable = False
+            self.broken_handshakes += not self.handshaken
+        elif event == zmq.EVENT_CLOSED and self.handshaken:
             self.gone = True  # a try to connect again was refused
         return False
 
 
-def send_now(dealer: zmq.Socket[bytes], payload: bytes) -> bool:
-    """Send unless that would block."""
-    try:
+def send_now(dealer: zmq.Socket[bytes], payload: bytes) -> None:
+    """Send, or not if that would block: the request is repeated anyway."""
+    with suppress(zmq.Again):
         dealer.send(payload, zmq.NOBLOCK)
-    except zmq.Again:
-        return False
-    return True
 
 
 def receive_now(dealer: zmq.Socket[bytes]) -> object | None:
