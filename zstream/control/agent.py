@@ -433,8 +433,8 @@ class Agent:
 
     def _on_store(self, path: str, now: float) -> None:
         """The store is within reach. The initializer begins the first term of a new log."""
-        self._store = path
-        if self._start.role == "initializer" and not self.log.busy:
+        self._store = self._store_asked = path
+        if self._start.role == "initializer" and self.state.term == 0:
             self._starting = True
             self._do(SubmitLog(self.log.read()))
 
@@ -507,9 +507,7 @@ class Agent:
         if isinstance(record, TermOpened):
             self._on_term(now)
         elif isinstance(record, RescaleOpened):
-            if record.kind != "start":
-                text = f"{record.id}: {record.says} ({record.cause})"
-                self._voice.say("info", "rescale_opened", text)
+            self._membership.opened(record)
         elif isinstance(record, GenerationOpened):
             self._membership.switch(record, now)
         elif isinstance(record, RescaleClosed):

@@ -131,7 +131,7 @@ class Leader:
         dead = self._config.dead_after_ms / 1000
         others = [m.incarnation for m in state.people if m.incarnation != self._me.incarnation]
         heard = [self._heard.get(other, self._began) for other in others]
-        times = [at + dead for at in heard]
+        times = [at + dead for at in heard] + [at + 2 * dead for at in heard]
         renew = self._config.lease_ms / 2000
         times += [max(at + renew, self._log_grew + renew) for at in heard]
         if self._rescale is not None and self._rescale.next_timer() is not None:
@@ -196,14 +196,23 @@ class Leader:
             and self._heard.get(member.incarnation, self._began) <= limit
         ]
 
+    def _hears_few(self, state: ClusterState, now: float) -> bool:
+        """Whether less than half of the members, ourselves among them, are heard: then it may be
+        us who is cut off. So we let the others elect: nothing is renewed, and nobody is taken for
+        dead until they have had the time.
+        """
+        silent = len(self._silent(state, now, self._config.lease_ms / 2))
+        return 2 * (len(state.people) - silent) < len(state.people)
+
     def _bury(self, state: ClusterState, now: float) -> LogRecord | None:
-        dead = self._silent(state, now, self._config.dead_after_ms)
+        patience = 2 if self._hears_few(state, now) else 1
+        dead = self._silent(state, now, patience * self._config.dead_after_ms)
         if not dead:
             return None
         who = names([member.name for member in dead])
         if self._rescale is not None and not state.begun:
             return self._rescale.undone(state, f"{who} died in {self._rescale.phase}", now)
-        seconds = self._config.dead_after_ms / 1000
+        seconds = patience * self._config.dead_after_ms / 1000
         lost = sum(len(state.table.groups_of(member.incarnation)) for member in dead)
         why = (
             f"{who} died: not heard for {seconds:.1f} s. "
@@ -216,6 +225,8 @@ class Leader:
     def _renew(self, state: ClusterState, now: float) -> LogRecord | None:
         half = self._config.lease_ms / 2
         if now - self._log_grew < half / 1000 or not self._silent(state, now, half):
+            return None
+        if self._hears_few(state, now):
             return None
         return Renewed(state.term, self._draw())
 

@@ -14,7 +14,7 @@ from zstream.control.events import ConnectPeers, DisconnectPeers, Stop, SwitchGe
 from zstream.control.state import ClusterState
 from zstream.control.voice import Voice
 from zstream.model.ids import Incarnation, RequestId
-from zstream.model.records import GenerationOpened, RescaleClosed, ShutdownClosed
+from zstream.model.records import GenerationOpened, RescaleClosed, RescaleOpened, ShutdownClosed
 
 LINGER = 1.0  # seconds that an ended worker stays, to pass on how it ended
 
@@ -26,6 +26,7 @@ class Membership:
         self._voice = voice
         self._desk = desk
         self._linked: set[Incarnation] = set()
+        self._leaves = False  # this worker is a leaver of a rescale that was opened
         self.ends: tuple[float, Stop] | None = None  # when this worker stops, and how
 
     @property
@@ -79,20 +80,35 @@ class Membership:
                 text = f"source {source} was placed on a worker that died: nobody reads it"
                 voice.say("error", "source_lost", text)
 
+    def opened(self, record: RescaleOpened) -> None:
+        """A rescale has begun. A joiner reads of those before its own, too, and keeps silent."""
+        mine = self._voice.me.incarnation
+        if any(leaver.incarnation == mine for leaver in record.leavers):
+            self._leaves = True
+        joins = any(joiner.incarnation == mine for joiner in record.joiners)
+        if record.kind != "start" and (joins or self._voice.generation > 0):
+            text = f"{record.id}: {record.says} ({record.cause})"
+            self._voice.say("info", "rescale_opened", text)
+
     def closed(self, record: RescaleClosed, now: float) -> None:
         """A rescale has ended."""
         voice = self._voice
-        if record.kind == "start" and record.outcome == "done":
-            text = f"{record.says}, external {voice.me.external}"
-            voice.say("info", "cluster_up", text)
-        elif self.takes_part or self.ends is not None:
-            level = "info" if record.outcome == "done" else "warning"
-            voice.say(level, "rescale_closed", record.says, {"id": record.id})
+        if voice.generation > 0 or self.ends is not None:
+            self._say_closed(record)
         voice.do_all(self._desk.closed(record))
         if self.ends is not None:
             self.ends = (now, self.ends[1])  # nothing is left to be passed on
         elif not self.takes_part and RequestId(f"join-{voice.me.incarnation}") in record.requests:
             self._end(Stop(1, record.says), now)
+
+    def _say_closed(self, record: RescaleClosed) -> None:
+        voice = self._voice
+        event = "cluster_up" if record.kind == "start" else "rescale_closed"
+        level = "info" if record.outcome == "done" else "warning"
+        text = record.says
+        if voice.me.name in record.joined:
+            text += f", external {voice.me.external}"
+        voice.say(level, event, text, {"id": record.id})
 
     def stopped(self, record: ShutdownClosed, now: float) -> None:
         """The cluster has stopped."""
@@ -102,7 +118,7 @@ class Membership:
     def _without_us(self, opened: GenerationOpened, now: float) -> None:
         if self.ends is not None or self._voice.generation == 0:
             return  # ending already, or a generation from before we were let in
-        if self._has_left():
+        if self._leaves:
             says = "left the cluster; its key groups are with those who stay."
             self._end(Stop(0, says), now)
             return
@@ -111,15 +127,6 @@ class Membership:
             f"{opened.table.generation}: {opened.cause}"
         )
         self._end(Stop(1, says), now)
-
-    def _has_left(self) -> bool:
-        """Whether this worker goes because it was asked for. The end of that rescale, and more,
-        may have been folded together with the generation that lets us go.
-        """
-        state, me = self._state, self._voice.me
-        if state.open and any(m.incarnation == me.incarnation for m in state.open.leavers):
-            return True
-        return any(me.name in closed.left for closed in state.closed)
 
     def _end(self, stop: Stop, now: float) -> None:
         self.ends = (now + LINGER, stop)

@@ -239,7 +239,7 @@ class Requests:
         for place, item in enumerate(self._line):
             if isinstance(item, tuple) and me in item:
                 says = self._in_turn(state, place, "grow")
-                return self._reply(request, "waiting", says=says or "links are being opened")
+                return self._reply(request, "waiting", says=says)
         batch = self._batch(request.kind)
         wanted = self._start_count - 1 if request.kind == "start" else request.worker_count
         here = names([w.request.member.name for w in batch])
@@ -269,9 +269,9 @@ class Requests:
         return answer(request.request, "waiting", says)
 
     def _in_turn(self, state: ClusterState, place: int, kind: str) -> str:
-        """The sentence for who must wait, or "" for who is next."""
+        """The sentence for who must wait."""
         if state.open is None and place == 0:
-            return ""
+            return "Its turn is next."
         mine = RescaleId(f"{kind}-{state.rescales + 1 + place}")
         if state.open is None:
             return f"{mine} waits its turn."

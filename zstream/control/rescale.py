@@ -332,11 +332,11 @@ class Rescale:
             says = f"{self.opened.id}{who}:{gone} {what}{plural(count, 'worker')}"
             return self._closed(state, "done", says, joined, left, now)
         says = (
-            f"{self.opened.id}: {names(self.died)} died; "
+            f"{self.opened.id} failed: {names(self.died)} died; "
             f"{plural(len(self.lost), 'key group')} went with it. "
-            f"{names(joined) + ' joined; ' if joined else ''}"
-            f"{names(left) + ' left; ' if left else ''}"
-            f"the cluster has {plural(count, 'worker')}, generation {table.generation}."
+            f"{names(joined) + ' joined. ' if joined else ''}"
+            f"{names(left) + ' left. ' if left else ''}"
+            f"The cluster has {plural(count, 'worker')}, generation {table.generation}."
         )
         return self._closed(state, "failed", says, joined, left, now)
 

@@ -1,0 +1,86 @@
+"""Transcripts of the control core: each file is a story of commands and of what came of them.
+
+A line that begins with `>` is a command, the lines under it are what it must print. After a
+change that is meant: `ZSTREAM_UPDATE_TRANSCRIPTS=1 pytest tests/scenarios`, and read the diff.
+
+    > start NAME [role=initializer|starter|joiner] [join=NAME] [workers=N] [kind= version=]
+    > wait SECONDS
+    > shrink ID via=NAME (workers=A,B | count=N)          a tool asks once
+    > shutdown ID via=NAME
+    > signal NAME        > kill NAME         > stall NAME      > unstall NAME
+    > cut NAME           the worker hears and reaches nobody any more, but the store
+    > heal NAME
+    > pause NAME SECONDS the process stands still for so long, then goes on
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.stage import Stage, shrink, shutdown
+
+TRANSCRIPTS = sorted(Path(__file__).parent.glob("*.txt"))
+
+
+def play(text: str) -> str:
+    """The transcript with what its commands print now."""
+    stage = Stage()
+    result: list[str] = []
+    for line in text.splitlines():
+        if line.startswith(">"):
+            result.append(line)
+            stage.lines.clear()
+            command(stage, line[1:].split())
+            result += stage.lines
+        elif not line.startswith(" "):
+            result.append(line)
+    return "\n".join(result) + "\n"
+
+
+def command(stage: Stage, words: list[str]) -> None:
+    """Do one line."""
+    verb, *rest = words
+    named = dict(word.split("=", 1) for word in rest if "=" in word)
+    plain = [word for word in rest if "=" not in word]
+    if verb == "start":
+        role = named.pop("role", "joiner" if "join" in named else "initializer")
+        join, workers = named.pop("join", ""), int(named.pop("workers", "1"))
+        stage.start(plain[0], role, join, workers, **named)
+    elif verb == "wait":
+        stage.advance(float(plain[0]))
+    elif verb == "shrink":
+        request = shrink(plain[0], named.get("workers", ""), int(named.get("count", "0")))
+        stage.ask(request, named["via"])
+    elif verb == "shutdown":
+        stage.ask(shutdown(plain[0]), named["via"])
+    elif verb == "signal":
+        stage.signal(plain[0])
+    elif verb == "pause":
+        pause(stage, plain[0], float(plain[1]))
+    else:
+        actor = stage.actor(plain[0])
+        field = {"kill": "dead", "cut": "cut_off", "heal": "cut_off", "stall": "stalled"}
+        setattr(actor, field.get(verb, "stalled"), verb not in ("heal", "unstall"))
+
+
+def pause(stage: Stage, name: str, seconds: float) -> None:
+    """SIGSTOP, and SIGCONT so much later: what was sent meanwhile waits in the inbox."""
+    actor = stage.actor(name)
+    round_of = stage._round
+    stage._round = lambda other: None if other is actor else round_of(other)  # type: ignore
+    stage.advance(seconds)
+    stage._round = round_of  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
+def test_transcript(path: Path) -> None:
+    """The story goes as it is written."""
+    written = path.read_text()
+    played = play(written)
+    if os.environ.get("ZSTREAM_UPDATE_TRANSCRIPTS"):
+        path.write_text(played)
+        return
+    assert played == written
