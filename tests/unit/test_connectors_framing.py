@@ -44,6 +44,15 @@ def test_a_large_frame_in_small_chunks_is_held_and_then_given_whole() -> None:
     assert given == [b"z" * 1_000_000, b"after"]
 
 
+def test_a_small_frame_is_not_held_back_by_a_large_one_before_it() -> None:
+    """How much was needed for the large one must be forgotten once it is cut."""
+    cutter = make_cutter(LengthPrefix(">I"), "source s")
+    large, small = framed(">I", b"z" * 1000), framed(">I", b"a")
+    assert cutter.feed(large[:500]) == []
+    assert cutter.feed(large[500:]) == [b"z" * 1000]
+    assert cutter.feed(small) == [b"a"]
+
+
 def test_a_length_above_the_limit_is_a_fault_behind_the_good_frames() -> None:
     """Frames in front are given, nothing after it is looked at; the sentence says what to do."""
     cutter = make_cutter(LengthPrefix(">I", max_bytes=10), "source votes")
@@ -115,6 +124,7 @@ def test_text_that_cannot_be_decoded_names_line_and_byte() -> None:
 def test_a_line_above_the_limit_is_a_fault_with_or_without_its_newline() -> None:
     """What is exactly at the limit passes; a line without end does not fill the memory."""
     cutter = make_cutter(ByteLines(max_bytes=5), "source s")
+    assert [line for byte in b"12345\r\n" for line in cutter.feed(bytes([byte]))] == [b"12345"]
     assert cutter.feed(b"12345\r\n123456\nrest\n") == [b"12345"]
     assert isinstance(cutter.fault, LimitExceeded)
     endless = make_cutter(ByteLines(max_bytes=5), "source s")
