@@ -62,7 +62,10 @@ class Travellers:
 def hints_of(thing: Any) -> dict[str, Any]:
     """Type hints by name; without those that cannot be resolved. {} for what has none."""
     thing = _unwrapped(thing)
-    annotations = getattr(thing, "__annotations__", None)
+    try:
+        annotations = getattr(thing, "__annotations__", None)
+    except Exception:  # from Python 3.14 they are computed when asked for, and may fail
+        annotations = None
     if not isinstance(annotations, dict):
         return {}
     around = _closure_of(thing)
