@@ -49,7 +49,6 @@ from zstream.control.log import ControlLog, Folded
 from zstream.control.membership import Membership
 from zstream.control.reports import matters, report_of
 from zstream.control.requests import Software
-from zstream.control.rescale import FirstPlacement
 from zstream.control.state import ClusterState
 from zstream.control.voice import Voice
 from zstream.errors import InvariantBroken
@@ -270,7 +269,8 @@ class Agent:
             for member in self.state.table.members:
                 if member.incarnation != self.me.incarnation:
                     self._send(member.control, LeaderQuery(self.state.tail))
-            self._read_log()
+            if self._store and not self.log.busy:
+                self._do(SubmitLog(self.log.read()))
         elif wish == "try":
             self._open_term(f"{self.state.leader_name} was not heard for its lease")
 
@@ -334,8 +334,7 @@ class Agent:
     def _on_tail(self, envelope: Envelope, tail: LogTail, now: float) -> None:
         if envelope.term < self.state.term:
             return
-        if self._store_asked == "" and tail.store:
-            self._open_store(tail.store)
+        self._open_store(tail.store)
         folded = self.log.on_records(tail.first, tail.records)
         self._on_folded(folded, now)
         if self._obeys(envelope):
@@ -379,7 +378,7 @@ class Agent:
     def _on_join_reply(self, reply: JoinReply, now: float) -> None:
         if self._joining is None or reply.request != self._joining.request.request:
             return
-        if reply.store and self._store_asked == "" and reply.state == "waiting":
+        if reply.state == "waiting":
             self._open_store(reply.store)
         self._voice.do_all(self._joining.on_reply(reply, now))
 
@@ -393,11 +392,8 @@ class Agent:
             return
         leader = self.state.person(self.state.leader)
         if leader is None or self._joining is not None:
-            self._voice.do_all(
-                self._desk.answers(
-                    self._desk.without_leader(event.request, self.state, self._software)
-                )
-            )
+            given = self._desk.without_leader(event.request, self.state, self._software)
+            self._voice.do_all(self._desk.answers(given))
             return
         self._send(leader.control, Forwarded(self.me.control, event.client, event.request))
 
@@ -439,12 +435,9 @@ class Agent:
             self._do(SubmitLog(self.log.read()))
 
     def _open_store(self, path: str) -> None:
-        self._store_asked = path
-        self._do(OpenStore(path))
-
-    def _read_log(self) -> None:
-        if self._store and not self.log.busy:
-            self._do(SubmitLog(self.log.read()))
+        if path and not self._store_asked:
+            self._store_asked = path
+            self._do(OpenStore(path))
 
     def _open_term(self, cause: str) -> None:
         """Stand for leader: whoever's record stands in the log first is it."""
@@ -522,18 +515,14 @@ class Agent:
             self.leader.on_appended(record, self.state, now)
 
     def _on_term(self, now: float) -> None:
+        self._reported_at = float("-inf")  # a new leader knows nothing: report at once
         mine = self.state.leader == self.me.incarnation
         if mine and self.leader is None:
             self.leader = Leader(
                 self._config,
                 self.me,
                 self._software,
-                FirstPlacement(
-                    self._software.topology,
-                    self._start.sources,
-                    self._start.pinned,
-                    self._start.key_groups,
-                ),
+                self._start.placement(self._software.topology),
                 self._start.worker_count if self._start.role == "initializer" else 1,
                 self._draw,
                 now,
@@ -565,11 +554,8 @@ class Agent:
     def _on_local(self, local: LocalChanged, now: float) -> None:
         before, self.local = self.local, local
         close = self.state.open is not None or self.draining
-        if (
-            before is None
-            or self.leader is not None
-            or matters(before, close) != matters(local, close)
-        ):
+        told = before is not None and matters(before, close) == matters(local, close)
+        if self.leader is not None or not told:
             self._report(now)
 
     def _report(self, now: float) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from zstream.config import Config
 from zstream.control.events import Effect, Say, Stop
 from zstream.control.requests import SAY_EVERY, Software
+from zstream.control.rescale import FirstPlacement
 from zstream.model.ids import RequestId
 from zstream.model.membership import Member
 from zstream.wire.messages import PROTOCOL_VERSION, JoinReply, JoinRequest
@@ -28,6 +29,10 @@ class Start:
     sources: Mapping[str, bool]  # source -> whether every starting worker reads it
     pinned: tuple[str, ...]
     key_groups: int
+
+    def placement(self, topology: str) -> FirstPlacement:
+        """What a leader needs of it to place the first generation."""
+        return FirstPlacement(topology, self.sources, self.pinned, self.key_groups)
 
 
 def _request(me: Member, software: Software, start: Start, config: Config) -> JoinRequest:
