@@ -131,7 +131,7 @@ def test_a_lost_last_frame_is_asked_for_after_a_heartbeat() -> None:
 
 
 def test_frames_under_way_are_not_asked_for_while_frames_come() -> None:
-    """Heartbeats tell numbers that are still in the network; as long as frames come, all is well."""
+    """Heartbeats tell numbers that are still under way; as long as frames come, all is well."""
     link = opened()
     now = 1.0
     for number in range(1, 50):

@@ -194,15 +194,19 @@ class Exchange:
             start = stop
 
     def _send_part(self, peer: Peer, entry: EntryId, batch: Batch) -> None:
-        """One frame; or two halves where that fails, until the record to blame stands alone."""
-        limit, error = self._config.link_window_bytes_min, None
+        """One frame; or two halves where that fails, until the record to blame stands alone.
+
+        A frame of several records fits the smallest window.
+        """
+        record_max, error = self._config.record_bytes_max, None
+        frame_max = min(self._config.link_window_bytes_min, record_max)
         try:
             body = self._codec.encode(entry, batch)
         except Exception as raised:
             error = raised
         else:
             self._record_bytes[entry] = max(1.0, len(body) / len(batch))
-            if len(body) <= (limit if len(batch) > 1 else self._config.record_bytes_max):
+            if len(body) <= (frame_max if len(batch) > 1 else record_max):
                 peer.push(FrameKind.BATCH, body)
                 return
         if len(batch) > 1:
