@@ -150,13 +150,8 @@ class Agent:
         return self.state.shutdown is not None
 
     def may_be_placed_here(self) -> list[str]:
-        """Sources that the cluster's start places on this worker, by its role; none on joiners."""
-        role = self._start.role
-        return [
-            source
-            for source, parallel in self._start.sources.items()
-            if role == "initializer" or (role == "starter" and parallel)
-        ]
+        """Sources that the cluster's start places on this worker, by its role."""
+        return self._start.sources_here()
 
     def pulse(self, turns: int, operator: str) -> list[tuple[str, Envelope]]:
         """What to send from beside the loop: the leader to all, a member to its leader.

@@ -30,6 +30,11 @@ class Start:
     pinned: tuple[str, ...]
     key_groups: int
 
+    def sources_here(self) -> list[str]:
+        """Sources that the cluster's start places on this worker; none on joiners."""
+        is_first, is_there = self.role == "initializer", self.role != "joiner"
+        return [name for name, par in self.sources.items() if is_first or (par and is_there)]
+
     def placement(self, topology: str) -> FirstPlacement:
         """What a leader needs of it to place the first generation."""
         return FirstPlacement(topology, self.sources, self.pinned, self.key_groups)
