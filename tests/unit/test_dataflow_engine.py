@@ -240,3 +240,19 @@ def test_figures_of_a_worker() -> None:
     assert sum(size for _, size in worker.sizes()) == worker.state_bytes
     assert worker.empty()
     assert worker.oldest_ms(several.now) == 0.0
+
+
+def test_a_batch_that_is_full_becomes_a_frame_before_the_turn_ends() -> None:
+    """What is being filled for a peer stays below one frame, however long the turn is."""
+    config = replace(CONFIG, batch_records_max=100)
+    several = Several(lambda s: s.key_by(lambda v: "k"), [1, 2], config=config)
+    several.switch(generation(1, [1, 2], [2] * 4))
+    several.settle()
+    worker = several.workers[1]
+    worker.feed("in", [1] * 60)
+    assert worker.ready_peers() == []
+    worker.feed("in", [1] * 60)
+    assert worker.frames_sent == 2
+    assert worker.ready_peers() == [2]
+    several.settle()
+    assert len(several.out) == 120
