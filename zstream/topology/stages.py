@@ -13,7 +13,6 @@ from zstream.model.ids import EntryId
 from zstream.topology.graph import STATEFUL, Graph
 from zstream.topology.node import Node
 from zstream.topology.outline import Outline, fingerprint_of
-from zstream.topology.outline import difference as difference  # what a joiner is told
 from zstream.topology.plan import Edge, Entry, Plan, Route, SinkPlan, SourcePlan, Step
 
 KEYED = "with the owner of the key"
