@@ -12,6 +12,7 @@ double or reorder any, and all other keys lose nothing.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -39,13 +40,15 @@ class Oracle:
         self._seen: dict[Incarnation, tuple[int, int]] = {}
         self._tables: dict[int, RoutingTable] = {}  # by generation, as workers switched to them
         self._pinned_on: set[str] = set()
+        self._held: dict[Incarnation, tuple[int, frozenset[int]]] = {}
         self._folded = ClusterState()
 
     # ------------------------------------------------------------ during the run
 
     def watch(self, worker: SimulatedWorker) -> None:
-        """After a turn: nothing of this worker has gone back."""
+        """After a turn: nothing of this worker has gone back, and it holds only what is its own."""
         state = worker.driver.agent.state
+        self._check_copies(worker)
         now = (state.term, state.table.generation)
         before = self._seen.get(worker.member.incarnation, (0, 0))
         if now == before:
@@ -56,6 +59,28 @@ class Oracle:
         if self._tables.setdefault(now[1], state.table) != state.table:
             raise InvariantBroken(f"there are two tables of generation {now[1]}")
         self._pinned_on.update(state.placement.pinned.values())
+
+    def _check_copies(self, worker: SimulatedWorker) -> None:
+        """What is live here is live nowhere else, and a switch found every link open."""
+        dataflow, me = worker.driver.dataflow, worker.member.incarnation
+        live, generation = dataflow.key_groups, dataflow.progress().generation
+        if self._held.get(me) == (generation, live):
+            return
+        before = self._held.get(me, (0, live))[0]
+        self._held[me] = (generation, live)
+        table = self.true_state().table
+        if generation != before and generation == table.generation and table.member(me):
+            unknown = {m.incarnation for m in table.members} - {me, *dataflow.connected()}
+            if unknown:
+                raise InvariantBroken(f"{worker.label} routes to {unknown}: no hello was heard")
+        for other in self._cluster.alive:
+            who = other.member.incarnation
+            if who == me or not table.member(who) or not table.member(me):
+                continue
+            if twice := live & other.driver.dataflow.key_groups:
+                raise InvariantBroken(
+                    f"key groups {sorted(twice)} are live on {worker.label} and {other.label}"
+                )
 
     @property
     def generations(self) -> int:
@@ -70,6 +95,8 @@ class Oracle:
         while self._folded.tail + 1 in history:
             number = LogNumber(self._folded.tail + 1)
             record = decode_record(history[number])
+            if isinstance(record, TermOpened) and record.author == self._folded.leader:
+                raise InvariantBroken(f"{record.name} opened a term over its own")
             if effective(self._folded, record):
                 self._folded = apply(self._folded, number, record, OUTCOMES_KEPT)
             else:
@@ -125,7 +152,7 @@ class Oracle:
         """Members of a generation that are not in the next although they owned something."""
         removed: set[Incarnation] = set()
         numbers = sorted(self._tables)
-        for before, after in zip(numbers, numbers[1:], strict=False):
+        for before, after in itertools.pairwise(numbers):
             old, new = self._tables[before], self._tables[after]
             removed.update(
                 member.incarnation

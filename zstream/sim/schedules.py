@@ -198,8 +198,9 @@ class Schedule:
     def _grow(self) -> None:
         names = [f"j{self._joined + place}" for place in range(self.chance.choice([1, 1, 2, 3]))]
         self._joined += len(names)
+        missing = self.chance.random() < 0.15  # then the batch's deadline refuses them
         if self.cluster.alive:
-            self.cluster.join(names)
+            self.cluster.join(names, len(names) + missing)
 
     def _shrink(self) -> None:
         self.cluster.shrink(count=self.chance.choice([1, 1, 2, 9]))
