@@ -32,8 +32,10 @@ from zstream.control.events import (
     SwitchGeneration,
     TimePassed,
 )
+from zstream.control.invariants import broken
 from zstream.control.joining import Start
 from zstream.control.requests import Software
+from zstream.control.state import ClusterState, apply, effective
 from zstream.model.ids import Generation, Incarnation, KeyGroup, LogNumber, RequestId, WorkerName
 from zstream.model.membership import Member
 from zstream.model.records import (
@@ -101,6 +103,7 @@ class Stage:
         self.config = Config(join_deadline_ms=20_000)
         self._log = MemoryLog()
         self._written = 0
+        self._folded = ClusterState()
         self._actors: dict[str, Actor] = {}
         self._draw = count(1)
         self._told: dict[RequestId, str] = {}
@@ -229,7 +232,15 @@ class Stage:
             if number > self._written:
                 self._written = number
                 record = decode_record(self._log.blobs[number])
+                self._check(number, record)
                 self.lines.append(f"  log {number}: {told(record)}")
+
+    def _check(self, number: LogNumber, record: LogRecord) -> None:
+        """Fold as every reader does, and hold it against the invariants."""
+        before = self._folded
+        if effective(before, record):
+            self._folded = apply(before, number, record, 64)
+            assert not broken(before, record, self._folded)
 
     def _show_answer(self, answer: Answer) -> None:
         text = f"{answer.state}: {answer.says} {answer.do}".strip()

@@ -17,6 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from zstream.control.invariants import broken
 from zstream.control.state import ClusterState, apply, effective
 from zstream.errors import InvariantBroken
 from zstream.model.ids import Incarnation, KeyGroup, LogNumber
@@ -98,7 +99,10 @@ class Oracle:
             if isinstance(record, TermOpened) and record.author == self._folded.leader:
                 raise InvariantBroken(f"{record.name} opened a term over its own")
             if effective(self._folded, record):
-                self._folded = apply(self._folded, number, record, OUTCOMES_KEPT)
+                before = self._folded
+                self._folded = apply(before, number, record, OUTCOMES_KEPT)
+                if what := broken(before, record, self._folded):
+                    raise InvariantBroken(what)
             else:
                 self._folded = replace(self._folded, tail=number)
         return self._folded
