@@ -99,7 +99,6 @@ class Traffic:
         time.sleep(0.3)  # a doubled one would come now
         self._receiving.clear()
         self._receiver.join(WAIT)
-        self._listener.close()
         return Verdict(
             sent=self.sent,
             received=self.received,
@@ -148,6 +147,8 @@ class Traffic:
                     else:
                         selector.unregister(connection)
                         connection.close()
+            for registered in list(selector.get_map().values()):
+                registered.fileobj.close()  # type: ignore[union-attr]
 
     def _judge(self, lines: Lines, data: bytes, now: float) -> None:
         for line in lines.cut(data):
