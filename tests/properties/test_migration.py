@@ -15,7 +15,7 @@ from zstream.topology.specs import Memory, Stdout
 from zstream.topology.stream import source
 from zstream.topology.topology import TopologyValue
 
-SCHEDULES = int(os.environ.get("ZSTREAM_TEST_SCHEDULES", "60"))
+SCHEDULES = int(os.environ.get("ZSTREAM_TEST_SCHEDULES", "100"))
 GROUPS = 12
 
 

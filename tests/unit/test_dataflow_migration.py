@@ -11,6 +11,7 @@ from tests.dataflow_one import Several, generation
 from zstream.config import Config
 from zstream.errors import InvariantBroken
 from zstream.model.ids import Incarnation, KeyGroup
+from zstream.model.keys import KeyGroups
 from zstream.wire.frames import FrameKind, decode_frame
 
 ONE, TWO, THREE = (Incarnation(number) for number in (1, 2, 3))
@@ -284,3 +285,47 @@ def test_a_record_for_a_group_that_is_nowhere_near_is_a_bug() -> None:
     several.workers[1].feed("in", ["a"])
     with pytest.raises(InvariantBroken, match="neither holds nor owns"):
         step(several, 1, 2)
+
+
+def test_what_is_being_filled_counts_as_sent_before_the_ship() -> None:
+    """A record and the last marker come in one turn: its output has to be settled first, too."""
+    several = Several(lambda s: counted(s).key_by(lambda pair: "to-3").map(str), [1, 2, 3])
+    groups = KeyGroups(4)
+    first = next(letter for letter in "abcdefgh" if groups[letter] != groups["to-3"])
+    owners = [3 if group == groups["to-3"] else 2 for group in range(4)]
+    several.switch(generation(1, [1, 2, 3], owners))
+    several.settle()
+    several.workers[1].feed("in", [first])
+    after = [1 if group == groups[first] else owner for group, owner in enumerate(owners)]
+    several.switch(generation(2, [1, 2, 3], after))
+    held_back = several.frames(1, 2)
+    for sender, receiver in ((2, 1), (2, 3), (3, 1), (3, 2), (1, 3)):
+        step(several, sender, receiver)
+    several.now += 0.01
+    several.report()
+    for frame in held_back:
+        several.workers[2].receive(frame, several.now)
+    several.workers[2].flush(several.now)
+    assert groups[first] in several.workers[2].key_groups, "its output is not settled"
+    several.settle()
+    assert groups[first] in several.workers[1].key_groups
+    assert several.out == [(3, str((first, 1)))]
+
+
+def test_what_the_dead_sent_last_is_dropped_when_it_comes_too_late() -> None:
+    """It was routed to worker 2, which has handed the group over without waiting for the dead."""
+    several = Several(counted, [1, 2, 3])
+    several.switch(generation(1, [1, 2, 3], [2] * 4))
+    several.settle()
+    several.workers[3].feed("in", ["a"])
+    several.workers[3].flush(several.now)
+    late = several.frames(3, 2)
+    del several.workers[3]
+    several.switch(generation(2, [1, 2, 3], [1] * 4))
+    several.switch(generation(3, [1, 2], [1] * 4))
+    several.settle()
+    assert several.workers[2].key_groups == frozenset()
+    for frame in late:
+        several.workers[2].receive(frame, several.now)
+    assert several.workers[2].frames_dropped == 1
+    assert several.out == []
