@@ -63,7 +63,9 @@ def _stretches(bench: Demo, seconds: float) -> dict[str, object]:
         "verdict": str(verdict),
         "latency_ms": _latencies(bench.traffic, edges, seconds),
         "rescales": [
-            {key: rescale[key] for key in KEPT} for rescale in rescales if rescale["id"] != "start-1"
+            {key: rescale[key] for key in KEPT}
+            for rescale in rescales
+            if rescale["id"] != "start-1"
         ],
     }
 

@@ -205,7 +205,9 @@ def main() -> int:
             demo.clean_up()
     well = verdict.is_exact and not any(codes.values())
     print(f"{verdict}.")
-    print("Workers ended with " + ", ".join(f"{name}: {code}" for name, code in codes.items()) + ".")
+    print(
+        "Workers ended with " + ", ".join(f"{name}: {code}" for name, code in codes.items()) + "."
+    )
     print(f"{'Exactly once.' if well else 'NOT exactly once!'} {time.monotonic() - began:.0f} s")
     return 0 if well else 1
 

@@ -79,6 +79,15 @@ class Traffic:
         self._receiver = threading.Thread(target=self._receive, daemon=True)
         self._receiver.start()
 
+    def __enter__(self) -> Traffic:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close what is open, whether or not it was stopped."""
+        self._sending.clear()
+        self._receiving.clear()
+        self._receiver.join(WAIT)
+
     def start(self, source: str) -> None:
         """Begin to send to where the source listens, "host:port"."""
         self._sending.set()

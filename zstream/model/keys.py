@@ -1,9 +1,9 @@
 """From a key to its key group, the same on every worker, host and version of Python.
 
 A key group is `mixed(crc32(key_bytes(key))) % count`. `key_bytes` writes a type's letter and the
-content, so that keys that are equal in Python (`1 == True`, a NamedTuple and its tuple, one instant in two
-time zones) get the same bytes, and keys that differ get different ones. `hash()` would not do: it
-is salted per process for strings.
+content, so that keys that are equal in Python (`1 == True`, a NamedTuple and its tuple, one instant
+in two time zones) get the same bytes, and keys that differ get different ones. `hash()` would not
+do: it is salted per process for strings.
 """
 
 from __future__ import annotations
