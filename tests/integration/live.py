@@ -312,6 +312,12 @@ class Outlet:
         taken, self.lines[:count] = self.lines[:count], []
         return taken
 
+    def hung_up(self) -> None:
+        """Wait until all who sent have hung up: what they sent is in `lines`."""
+        for thread in self._threads[1:]:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
     def _accept(self) -> None:
         with suppress(OSError):  # closed at the end of the test
             while True:
