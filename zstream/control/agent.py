@@ -244,8 +244,11 @@ class Agent:
             return
         deadline = self._config.join_deadline_ms / 1000
         if self.leader is None:
-            if self.state.term and now - self.election.heard_at > deadline:
+            silent = now - self.election.heard_at
+            if self.state.term and silent > deadline:
                 self._do(Stop(1, "the cluster fell silent before we were let in."))
+            elif self._store and silent > self._config.lease_ms / 1000 and self.log.idle:
+                self._read_again_at = self._read_again_at or now + self._config.lease_ms / 1000
             return
         says = self.leader.start_waits(self.state, now)
         if says:

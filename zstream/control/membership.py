@@ -67,8 +67,9 @@ class Membership:
         if opened.table.generation <= voice.generation:
             return
         if opened.table.member(voice.me.incarnation) is None:
-            self._without_us(opened, now)
-            return
+            if opened.table.generation <= self._state.table.generation:
+                self._without_us(opened, now)
+            return  # by a peer's marker: why, only the log will tell
         first = voice.generation == 0
         voice.generation = opened.table.generation
         voice.do(SwitchGeneration(opened))
@@ -96,6 +97,8 @@ class Membership:
         if voice.generation > 0 or self.ends is not None:
             self._say_closed(record)
         voice.do_all(self._desk.closed(record))
+        if self.takes_part:
+            self._leaves = False
         if self.ends is not None:
             self.ends = (now, self.ends[1])  # nothing is left to be passed on
         elif not self.takes_part and RequestId(f"join-{voice.me.incarnation}") in record.requests:
@@ -118,7 +121,7 @@ class Membership:
     def _without_us(self, opened: GenerationOpened, now: float) -> None:
         if self.ends is not None or self._voice.generation == 0:
             return  # ending already, or a generation from before we were let in
-        if self._leaves:
+        if self._leaves or self._leaves_by_base():
             says = "left the cluster; its key groups are with those who stay."
             self._end(Stop(0, says), now)
             return
@@ -127,6 +130,13 @@ class Membership:
             f"{opened.table.generation}: {opened.cause}"
         )
         self._end(Stop(1, says), now)
+
+    def _leaves_by_base(self) -> bool:
+        """Whether we were let go by a shrink that was read of in a base record only."""
+        state, me = self._state, self._voice.me
+        if state.open is not None and me in state.open.leavers:
+            return True
+        return bool(state.closed) and me.name in state.closed[-1].left
 
     def _end(self, stop: Stop, now: float) -> None:
         self.ends = (now + LINGER, stop)

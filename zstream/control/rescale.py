@@ -117,6 +117,8 @@ class Rescale:
         table = state.table
         if not self._all_at(table, reports):
             return None
+        if all(member.incarnation in self._leaving for member in table.members):
+            return self._nobody_left(state, now)
         self._count_costs(table, reports, now)
         if self._plan is None:
             return self._plan_step(state, reports, now)
@@ -132,6 +134,12 @@ class Rescale:
             f"generation {state.table.generation}; nothing was lost."
         )
         return self._closed(state, "undone", says, (), (), now)
+
+    def _nobody_left(self, state: ClusterState, now: float) -> RescaleClosed:
+        """All who were to stay have died: who was to leave stays."""
+        here = names([member.name for member in state.table.members])
+        says = f"{self.opened.id} failed: {names(self.died)} died, so {here} cannot leave."
+        return self._closed(state, "failed", says, (), (), now)
 
     # ---- before the first wave
 
