@@ -29,7 +29,7 @@ class Waiting:
     request: JoinRequest
     first_at: float
     seen_at: float
-    rivals: list[Incarnation] = field(default_factory=list)
+    rivals: dict[Incarnation, JoinRequest] = field(default_factory=dict)  # later, of its name
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Requests:
         waiting = self._joiners.get(me)
         if waiting is not None:
             waiting.seen_at = now
-            self._turn_rivals_away(waiting, state)
+            self._turn_rivals_away(waiting)
             return self._waits(request, state)
         if any(joiner.incarnation == me for joiner in state.people):
             return self._reply(request, "waiting", says="links are being opened")
@@ -192,15 +192,15 @@ class Requests:
             (w for w in self._joiners.values() if w.request.member.name == member.name), None
         )
         if holder is not None:
-            holder.rivals.append(member.incarnation)
+            holder.rivals[member.incarnation] = request
             says = f"another joiner called {member.name} was here; seeing whether it still lives"
             return self._reply(request, "waiting", says=says)
         return None
 
-    def _turn_rivals_away(self, waiting: Waiting, state: ClusterState) -> None:
+    def _turn_rivals_away(self, waiting: Waiting) -> None:
         """The holder of a name lives: who came later under that name is refused."""
-        for rival in waiting.rivals:
-            self._refused[rival] = self._name_taken(waiting.request, waiting.request.member)
+        for rival, request in waiting.rivals.items():
+            self._refused[rival] = self._name_taken(request, waiting.request.member)
         waiting.rivals.clear()
 
     def _name_taken(self, request: JoinRequest, holder: Member) -> JoinReply:
