@@ -155,9 +155,10 @@ class Requests:
                 request, "refused", "other_version", says, "Install the same version everywhere."
             )
         if (request.topology, request.fingerprint) != (ours.topology, ours.fingerprint):
+            theirs = "" if request.topology == ours.topology else f"{ours.topology} "
             says = (
                 f"{member.name} runs topology {request.topology} {request.fingerprint}, the cluster"
-                f" {ours.topology} {ours.fingerprint}"
+                f" {theirs}{ours.fingerprint}"
             )
             clause = difference(request.outline, ours.outline)
             return self._reply(
