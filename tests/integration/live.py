@@ -85,7 +85,9 @@ class Process:
         self._log = next(path for n in numbers if not (path := folder / f"{name}.{n}.log").exists())
         self._out = self._log.with_suffix(".out")
         with self._log.open("wb") as log, self._out.open("wb") as out:
-            self.process = subprocess.Popen(line, cwd=folder, env=env, stdout=out, stderr=log)
+            self.process = subprocess.Popen(
+                line, cwd=folder, env=env, stdout=out, stderr=log, start_new_session=True
+            )
 
     @property
     def log(self) -> str:
@@ -123,7 +125,9 @@ class Process:
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def kill(self) -> None:
-        self.process.kill()
+        """Kill it, if it still is there, with all that it has started."""
+        if not self.is_over:
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(PATIENCE)
 
 
@@ -170,7 +174,7 @@ class Live:
 
     # ---- workers
 
-    def worker(self, *how: str, name: str = "", **settings: object) -> Process:
+    def worker(self, *how: str, name: str = "", application: Path | None = None) -> Process:
         """Start one process, with these options more than application, name and ends."""
         name = name or f"w{self._started}"
         self._started += 1
@@ -178,7 +182,8 @@ class Live:
         if "--cluster-initializer" not in how:
             control = free_address()
             how = (*how, "--my-control", control)
-        line = [sys.executable, "-m", "zstream.cli.zworker", "-a", str(self._application)]
+        line = [sys.executable, "-m", "zstream.cli.zworker"]
+        line += ["--application-module", str(application or self._application)]
         if self.sources:
             bound = [f"{source}@{address}" for source, address in self.sources.items()]
             line += ["--in", ",".join(bound)]
@@ -186,8 +191,7 @@ class Live:
             line += ["--out", self._out]
         line += ["--name", name, "--log-format", "text", *how]
         line += ["--", *self._arguments] if self._arguments else []
-        env = {**self._env, **{f"ZSTREAM_{k.upper()}": str(v) for k, v in settings.items()}}
-        started = Process(name, line, self.folder, env, control)
+        started = Process(name, line, self.folder, self._env, control)
         key = name
         while key in self.workers:
             key += "'"
@@ -284,14 +288,16 @@ class Live:
 class Outlet:
     """An outside receiver that keeps each line it is sent, from any number of connections.
 
-    It reads only while `reading` is set. keep: what to keep of a line.
+    It reads only while `reading` is set. keep: what to keep of a line. size: where not lines come
+    but records of so many bytes.
     """
 
-    def __init__(self, keep: Callable[[bytes], bytes] = bytes) -> None:
+    def __init__(self, keep: Callable[[bytes], bytes] = bytes, size: int = 0) -> None:
         self.lines: list[bytes] = []
         self.reading = threading.Event()
         self.reading.set()
         self._keep = keep
+        self._size = size
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -330,9 +336,15 @@ class Outlet:
         rest = b""
         with connection, suppress(OSError):  # a worker that was killed
             while data := connection.recv(1 << 18):
-                *lines, rest = (rest + data).split(b"\n")
+                *lines, rest = self._cut(rest + data)
                 self.lines += map(self._keep, lines)
                 self.reading.wait(PATIENCE)
+
+    def _cut(self, data: bytes) -> list[bytes]:
+        """Whole lines or records, and last what is not whole yet."""
+        if not self._size:
+            return data.split(b"\n")
+        return [data[start : start + self._size] for start in range(0, len(data) + 1, self._size)]
 
 
 def connect(address: str) -> socket.socket:
