@@ -239,13 +239,13 @@ class Agent:
             self._seek_leader(now)
 
     def _mind_the_wait(self, now: float) -> None:
-        """A start that is not complete is told every while; one that went silent is given up."""
-        if self._joining is not None or self.generation > 0:
+        """A start that waits says so. When all is silent, the log tells whether we were let in."""
+        if self._is_member():
             return
         deadline = self._config.join_deadline_ms / 1000
         if self.leader is None:
             silent = now - self.election.heard_at
-            if self.state.term and silent > deadline:
+            if self._joining is None and self.state.term and silent > deadline:
                 self._do(Stop(1, "the cluster fell silent before we were let in."))
             elif self._store and silent > self._config.lease_ms / 1000 and self.log.idle:
                 self._read_again_at = self._read_again_at or now + self._config.lease_ms / 1000
@@ -378,6 +378,7 @@ class Agent:
             return
         if reply.state == "waiting":
             self._open_store(reply.store)
+        self.election.leader_heard(now)
         self._voice.do_all(self._joining.on_reply(reply, now))
 
     # ---- tools
