@@ -8,7 +8,7 @@ ready peer and `link_reports`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from zstream.config import Config
@@ -241,6 +241,18 @@ class Dataflow:
             )
             for group in sorted(self._migration.live)
         )
+
+    def states(self, operator: str) -> Mapping[Any, Any]:
+        """Keys and states of a stateful operator, those that are here. Raises KeyError."""
+        return self._chains.stateful[operator].state.states
+
+    def rehearse(self) -> None:
+        """Snapshot and install every key group in its place, as if it had moved: for tests."""
+        for operator in self._chains.stateful.values():
+            for group in operator.state.groups():
+                snapshot = operator.state.snapshot(group, operator.refuse_state)
+                operator.state.drop(group)
+                operator.state.install(group, snapshot)
 
     # ------------------------------------------------------------ figures
 

@@ -43,6 +43,10 @@ class KeyedState:
         if not keys:
             del self._keys_of[group]
 
+    def groups(self) -> list[KeyGroup]:
+        """Key groups that have a key here, ascending."""
+        return [KeyGroup(group) for group in sorted(self._keys_of)]
+
     def snapshot(self, group: KeyGroup, refuse: Callable[[CannotTravel, Any, Any], None]) -> bytes:
         """The group's rows, packed. A state that cannot travel goes to `refuse(error, key, state)`,
         because the other keys of the group must not stay behind for it.

@@ -16,6 +16,7 @@ from zstream.sim.kernel import Kernel
 from zstream.sim.network import Network, Weather
 from zstream.sim.node import SimulatedWorker, World
 from zstream.sim.outside import Outlet, Script
+from zstream.topology.errors_policy import ErrorPolicy
 from zstream.topology.plan import Plan
 from zstream.wire.codec import decode_message, encode_message
 from zstream.wire.messages import Answer, ClientRequest, ShrinkRequest, ShutdownRequest
@@ -51,11 +52,13 @@ class SimulatedCluster:
         config: Config,
         weather: Weather | None = None,
         trouble: DiskTrouble | None = None,
+        on_error: ErrorPolicy = "dead_letter",
     ) -> None:
         self.kernel = Kernel(seed)
         self.plan = plan
         self.registry = registry
         self.config = config.validate()
+        self.on_error = on_error
         self.weather = weather or Weather()
         self.trouble = trouble or DiskTrouble()
         self.workers: list[SimulatedWorker] = []
@@ -132,7 +135,9 @@ class SimulatedCluster:
             lambda: self.kernel.chance.getrandbits(63),
             worker.now(),
         )
-        driver = WorkerDriver(self.config, member, self.plan, self.registry, agent, worker)
+        driver = WorkerDriver(
+            self.config, member, self.plan, self.registry, agent, worker, self.on_error
+        )
         self.workers.append(worker)
         store = STORE if role == "initializer" else ""
         worker.start(driver, self.config.pulse_interval_ms / 1000, store)
