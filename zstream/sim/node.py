@@ -23,7 +23,6 @@ from zstream.sim.kernel import Kernel, Timer
 from zstream.sim.network import Listener, Network, Pipe
 from zstream.sim.outside import Outlet, OutletWriter, Script, ScriptedReader
 
-TURN_SECONDS = (0.0002, 0.003)  # how long after an event the loop comes round to it
 CLOCK_RATE = (0.98, 1.02)  # how wrong a worker's clock may go
 
 
@@ -43,6 +42,7 @@ class World:
     outlets: dict[str, Outlet]
     answered: Callable[[bytes, bytes], None]  # a client's identity and its answer
     watch: Callable[[SimulatedWorker], None]  # called after each turn; may raise InvariantBroken
+    turn_seconds: tuple[float, float] = (0.0002, 0.003)  # from an event to the turn that takes it
 
 
 class _Data(NamedTuple):
@@ -141,7 +141,9 @@ class SimulatedWorker:
     def wake(self) -> None:
         """Something happened: let the loop come round soon."""
         if self.alive:
-            self._turn_at(self.world.kernel.now + self.world.kernel.between(TURN_SECONDS))
+            self._turn_at(
+                self.world.kernel.now + self.world.kernel.between(self.world.turn_seconds)
+            )
 
     def crash(self, cause: str = "killed") -> None:
         """All gone, what was not sent too."""
@@ -252,7 +254,7 @@ class SimulatedWorker:
             self._leave_the_world()
         elif again is not None:
             wait = max(0.0, (again - now) / self._clock_rate)
-            self._turn_at(self.world.kernel.now + max(wait, TURN_SECONDS[0]))
+            self._turn_at(self.world.kernel.now + max(wait, self.world.turn_seconds[0]))
 
     def _hand_in(self, item: bytes | _Data | _Asked | LogAnswer | None, now: float) -> None:
         if isinstance(item, bytes):

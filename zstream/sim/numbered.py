@@ -36,11 +36,11 @@ class Numbered(NamedTuple):
 class Applied(NamedTuple):
     """A record after a keyed stage.
 
-    count: how many its key has seen by now. before: the last number that came on its way.
+    place: how many its key has seen by now. before: the last number that came on its way.
     """
 
     record: Numbered
-    count: int
+    place: int
     before: int
 
 

@@ -246,11 +246,11 @@ def _in_order(
                 raise InvariantBroken(f"{sink}: {applied} was applied out of order")
         if not all(safe(applied.record) for applied in all_of_key):
             continue
-        counts = sorted(applied.count for applied in all_of_key)
+        counts = sorted(applied.place for applied in all_of_key)
         if counts != list(range(1, len(counts) + 1)):
             raise InvariantBroken(f"{sink}: key {key} had more than one copy: {counts}")
         last: dict[tuple[object, ...], int] = {}
-        for applied in sorted(all_of_key, key=lambda applied: applied.count):
+        for applied in sorted(all_of_key, key=lambda applied: applied.place):
             way = way_of(applied.record)
             if applied.before != last.get(way, 0):
                 raise InvariantBroken(f"{sink}: {applied} came behind {last.get(way, 0)}")

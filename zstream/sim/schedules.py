@@ -1,6 +1,7 @@
 """What happens to a simulated cluster: one seed draws a whole schedule, then it is run and judged.
 
     calm        no faults at all
+    rush        many records, slow turns, small waves; control late, so that markers come first
     network     control messages lost, doubled, late; data connections reset; sinks that stop
     disk        a control log that is slow, stalls, loses answers, fails
     pauses      workers stopped or busy, shorter than their death is declared
@@ -25,7 +26,7 @@ from zstream.sim.node import SimulatedWorker
 from zstream.sim.numbered import LEFT, RIGHT, Numbered, numbered_topology
 from zstream.sim.oracle import Oracle
 
-KINDS = ("calm", "network", "disk", "pauses", "leader", "partitions", "crashes")
+KINDS = ("calm", "rush", "network", "disk", "pauses", "leader", "partitions", "crashes")
 STORM_ENDS = 2.0  # virtual seconds; all that is drawn happens before
 PATIENCE = 40.0  # and so long afterwards everything must have ended
 
@@ -72,6 +73,8 @@ class Schedule:
         self.kernel = self.cluster.kernel
         self.chance = self.kernel.chance
         self.cluster.config = self._config()
+        if self.kind == "rush":
+            self.cluster.world.turn_seconds = (0.001, self.chance.choice([0.01, 0.03]))
         self.oracle = Oracle(self.cluster)
         self.cluster.world.watch = self.oracle.watch
         self._joined = 0
@@ -106,7 +109,7 @@ class Schedule:
 
     def _play(self) -> None:
         cluster = self.cluster
-        count = self.chance.randint(1, 4)
+        count = 1 if self.kind == "leader" else self.chance.randint(1 + (self.kind == "rush"), 4)
         cluster.start(count)
         self._give_records(count)
         self._wish()
@@ -114,14 +117,19 @@ class Schedule:
         cluster.run(STORM_ENDS)
         self._heal()
         deadline = self.kernel.now + PATIENCE
-        if self.oracle.true_state().generation is None and self.kind == "crashes":
-            return self._give_up()  # one it shall start with is dead, so it waits for another
-        self._wait(deadline, "the wishes to end", self._wishes_ended)
+        self._wait(deadline, "the wishes to end", lambda: self._undone() or self._wishes_ended())
+        if self._undone():
+            return self._give_up()
         self._wait(deadline, "the sources to be read", self._all_read)
         cluster.run(self.chance.choice([0.0, 0.3]))
         if cluster.alive:
             cluster.shutdown()
         self._wait(deadline, "all workers to end", lambda: not cluster.alive)
+
+    def _undone(self) -> bool:
+        """Whether the start came to nothing, so that the first worker waits for others to come."""
+        state = self.oracle.true_state()
+        return state.generation is None and bool(state.closed)
 
     def _give_up(self) -> None:
         """Somebody loses patience with a cluster that never came up."""
@@ -161,37 +169,40 @@ class Schedule:
             outbox_bytes_max=choice([1000, 8 * 1024 * 1024]),
             hold_bytes_max=choice([500, 64 * 1024 * 1024]),
             sink_bytes_max=choice([500, 8 * 1024 * 1024]),
-            frame_bytes_target=choice([200, 64 * 1024]),
+            frame_bytes_target=64 * 1024 if self.kind == "rush" else choice([200, 64 * 1024]),
             snapshot_chunk_bytes=choice([30, 1024 * 1024]),
             wave_bytes_max=choice([100, 4 * 1024 * 1024]),
-            wave_groups_max=choice([1, 2, 128]),
+            wave_groups_max=choice([1, 4] if self.kind == "rush" else [1, 2, 128]),
             log_records_before_base=choice([4, 8, 256]),
         )
 
     def _give_records(self, workers: int) -> None:
         """Bursts of records on every source, over the whole storm."""
         keys = self.chance.choice([2, 5, 20])
+        rush = self.kind == "rush"
+        sizes, gaps = ([2, 4], [0.01, 0.02]) if rush else ([1, 2, 6], [0.01, 0.05, 0.2])
+        until = STORM_ENDS / 2 if rush else STORM_ENDS
         sources = [(LEFT, "w0")] + [(RIGHT, f"w{number}") for number in range(workers)]
         for name, worker in sources:
             script = self.cluster.script(name, worker)
             number = 0
             when = self.chance.uniform(0.0, 0.4)
-            while when < STORM_ENDS:
+            while when < until:
                 burst = []
-                for _ in range(self.chance.choice([1, 2, 6])):
+                for _ in range(self.chance.choice(sizes)):
                     number += 1
                     first, second = self.chance.randrange(keys), self.chance.randrange(keys)
                     burst.append(Numbered(f"{name}@{worker}", number, first, second))
                 self._pushed += len(burst)
                 self.kernel.at(when, lambda s=script, b=burst: s.push(b))  # type: ignore[misc]
-                when += self.chance.choice([0.01, 0.05, 0.2])
+                when += self.chance.choice(gaps)
             if self.chance.random() < 0.5:
                 self.kernel.at(STORM_ENDS, script.end)
 
     def _wish(self) -> None:
         """Growth and shrinks at drawn moments."""
-        for _ in range(self.chance.choice([1, 2, 2, 3])):
-            when = self.chance.uniform(0.1, STORM_ENDS * 0.8)
+        for _ in range(4 if self.kind == "rush" else self.chance.choice([1, 2, 2, 3])):
+            when = self.chance.uniform(0.1, STORM_ENDS * (0.4 if self.kind == "rush" else 0.8))
             action = self.chance.choice([self._grow, self._grow, self._shrink, self._shrink_named])
             self.kernel.at(when, action)
 
@@ -235,6 +246,11 @@ class Schedule:
     def _calm(self) -> None:
         """Nothing happens but what is asked for."""
 
+    def _rush(self) -> None:
+        """What else makes it one is drawn with the records and the wishes."""
+        self.cluster.weather.late = self.chance.choice([0.0, 0.95])
+        self.cluster.weather.reset = self.chance.choice([0.0, 0.05])
+
     def _network(self) -> None:
         weather = self.cluster.weather
         choice = self.chance.choice
@@ -273,17 +289,27 @@ class Schedule:
             worker.stop(self.chance.choice(["paused", "busy"]), self.chance.uniform(0.02, 0.7))
 
     def _leader(self) -> None:
-        self._often(self.chance.choice([1, 2]), self._stop_the_leader)
+        """The first leader may not leave, because sources are placed on it. So it stands still
+        until a joiner leads, and that one is asked to leave.
+        """
+        self.kernel.at(0.1, self._grow)
+        if self.chance.random() < 0.5:
+            self.kernel.at(self.chance.uniform(0.4, 0.6), self._stop_the_leader)
+            self.kernel.at(self.chance.uniform(1.3, 1.7), self._shrink_the_leader)
+            self.cluster.weather.double = self.cluster.weather.late = 0.5
+        else:
+            self._often(self.chance.choice([1, 2]), self._stop_the_leader)
         if self.chance.random() < 0.5:
             self._often(1, self._shrink_the_leader)
-        if self.chance.random() < 0.5:
-            self._disk()
+        trouble = self.chance.choice(["", "disk", "network"])
+        if trouble:
+            getattr(self, f"_{trouble}")()
 
     def _stop_the_leader(self) -> None:
         worker = self._leading()
         if worker is not None:
             how = self.chance.choice(["paused", "paused", "busy"])
-            worker.stop(how, self.chance.choice([0.1, 0.5, 1.0, 2.5]))
+            worker.stop(how, self.chance.choice([0.1, 0.7, 1.0, 2.5]))
 
     def _shrink_the_leader(self) -> None:
         worker = self._leading()
