@@ -79,6 +79,7 @@ class Schedule:
         self.cluster.world.watch = self.oracle.watch
         self._joined = 0
         self._pushed = 0
+        self._started = 0
 
     # ------------------------------------------------------------ run and judge
 
@@ -110,6 +111,7 @@ class Schedule:
     def _play(self) -> None:
         cluster = self.cluster
         count = 1 if self.kind == "leader" else self.chance.randint(1 + (self.kind == "rush"), 4)
+        self._started = count
         cluster.start(count)
         self._give_records(count)
         self._wish()
@@ -127,9 +129,9 @@ class Schedule:
         self._wait(deadline, "all workers to end", lambda: not cluster.alive)
 
     def _undone(self) -> bool:
-        """Whether the start came to nothing, so that the first worker waits for others to come."""
-        state = self.oracle.true_state()
-        return state.generation is None and bool(state.closed)
+        """Whether the start can come to nothing only: one of those it needs has gone."""
+        starters = self.cluster.workers[: self._started]
+        return self.oracle.true_state().generation is None and not all(w.alive for w in starters)
 
     def _give_up(self) -> None:
         """Somebody loses patience with a cluster that never came up."""
