@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from zstream.config import Config
 from zstream.control.requests import SAY_EVERY, Requests, Software, answer, names, plural
-from zstream.control.rescale import FirstPlacement, Rescale, Seen, removal
+from zstream.control.rescale import FirstPlacement, Rescale, Seen, gone_with, removal
 from zstream.control.state import ClusterState, as_base
 from zstream.model.ids import Incarnation, LogNumber, RequestId, RescaleId
 from zstream.model.membership import Member
@@ -213,12 +213,13 @@ class Leader:
         if self._rescale is not None and not state.begun:
             return self._rescale.undone(state, f"{who} died in {self._rescale.phase}", now)
         seconds = patience * self._config.dead_after_ms / 1000
-        lost = sum(len(state.table.groups_of(member.incarnation)) for member in dead)
+        lost = gone_with(state, dead, self.reports)
+        count = plural(len(lost), "key group")
         why = (
             f"{who} died: not heard for {seconds:.1f} s. "
-            f"{plural(lost, 'key group')} went with it, their state is lost and they start empty."
+            f"{count} went with it, their state is lost and they start empty."
         )
-        record = removal(state, dead, self._draw(), why)
+        record = removal(state, dead, lost, self._draw(), why)
         self._burying = (record.nonce, [member.name for member in dead])
         return record
 

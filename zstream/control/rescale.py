@@ -381,8 +381,30 @@ class Rescale:
         self._timeline.append((what, now - self._began))
 
 
-def removal(state: ClusterState, dead: Sequence[Member], nonce: int, why: str) -> GenerationOpened:
-    """The generation without workers that died; their key groups start empty elsewhere."""
+def gone_with(
+    state: ClusterState, dead: Sequence[Member], reports: Mapping[Incarnation, Seen]
+) -> tuple[KeyGroup, ...]:
+    """Key groups whose state went with workers that died: those they owned, and those they had
+    still to hand over, as far as their new owner has not told that it has installed them."""
+    gone = {member.incarnation for member in dead}
+    table = state.table
+    lost = {group for member in dead for group in table.groups_of(member.incarnation)}
+    for group, origin in state.moving:
+        seen = reports.get(table.owner(group))
+        is_there = seen and seen.report.generation >= table.generation and seen.report.installed
+        if origin in gone and not is_there:
+            lost.add(group)
+    return tuple(sorted(lost))
+
+
+def removal(
+    state: ClusterState,
+    dead: Sequence[Member],
+    fresh: tuple[KeyGroup, ...],
+    nonce: int,
+    why: str,
+) -> GenerationOpened:
+    """The generation without workers that died. fresh: see `gone_with`."""
     table = state.table
     gone = {member.incarnation for member in dead}
     members = tuple(m for m in table.members if m.incarnation not in gone)
@@ -392,8 +414,7 @@ def removal(state: ClusterState, dead: Sequence[Member], nonce: int, why: str) -
     ]
     owners = [table.owner(KeyGroup(group)) for group in range(len(table.owners))]
     counts = {stayer: owners.count(stayer) for stayer in stayers}
-    fresh = [KeyGroup(group) for group, owner in enumerate(owners) if owner in gone]
-    for group in fresh:
+    for group in (group for group in fresh if owners[group] in gone):
         least = min(stayers, key=lambda stayer: counts[stayer])
         owners[group] = least
         counts[least] += 1
@@ -424,6 +445,6 @@ def removal(state: ClusterState, dead: Sequence[Member], nonce: int, why: str) -
         rescale=state.open.id if state.open and state.begun else RescaleId(""),
         wave=0,
         waves=0,
-        fresh=tuple(fresh),
+        fresh=fresh,
         cause=why,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from zstream.model.ids import Incarnation, LogNumber, Run, Term
+from zstream.model.ids import Incarnation, KeyGroup, LogNumber, Run, Term
 from zstream.model.membership import EMPTY_TABLE, NOTHING_PLACED, Member, Placement, RoutingTable
 from zstream.model.records import (
     Base,
@@ -32,6 +32,7 @@ class ClusterState:
     run: Run = Run(1)
     rescales: int = 0
     generation: GenerationOpened | None = None
+    moving: tuple[tuple[KeyGroup, Incarnation], ...] = ()  # by the newest wave, and from whom
     open: RescaleOpened | None = None
     closed: tuple[RescaleClosed, ...] = ()
     shutdown: ShutdownOpened | None = None
@@ -86,13 +87,28 @@ def apply(
     if isinstance(record, RescaleOpened):
         return replace(state, open=record, rescales=state.rescales + 1)
     if isinstance(record, GenerationOpened):
-        return replace(state, generation=record, run=record.run)
+        return replace(state, generation=record, moving=_moving(state, record), run=record.run)
     if isinstance(record, RescaleClosed):
         closed = (*state.closed, record)[-outcomes_kept:]
-        return replace(state, open=None, closed=closed)
+        return replace(state, moving=(), open=None, closed=closed)
     if isinstance(record, ShutdownOpened):
         return replace(state, shutdown=record)
     return replace(state, stopped=record)
+
+
+def _moving(
+    state: ClusterState, opened: GenerationOpened
+) -> tuple[tuple[KeyGroup, Incarnation], ...]:
+    """What is on its way once this generation is open. A wave begins when all before it is
+    installed; a removal may come in the midst of one, and lets the rest of it go on."""
+    old, new = state.table, opened.table
+    if not opened.wave:
+        return tuple((group, origin) for group, origin in state.moving if group not in opened.fresh)
+    return tuple(
+        (KeyGroup(number), old.members[place].incarnation)
+        for number, place in enumerate(old.owners)
+        if old.members[place].incarnation != new.owner(KeyGroup(number))
+    )
 
 
 def effective(state: ClusterState, record: LogRecord) -> bool:
@@ -114,6 +130,7 @@ def as_base(state: ClusterState, number: LogNumber, nonce: int) -> Base:
         run=state.run,
         rescales=state.rescales,
         generation=state.generation,
+        moving=state.moving,
         open=state.open,
         closed=state.closed,
         shutdown=state.shutdown,
@@ -132,6 +149,7 @@ def _from_base(number: LogNumber, base: Base) -> ClusterState:
         run=base.run,
         rescales=base.rescales,
         generation=base.generation,
+        moving=base.moving,
         open=base.open,
         closed=base.closed,
         shutdown=base.shutdown,

@@ -51,7 +51,8 @@ class RescaleOpened:
 class GenerationOpened:
     """The next routing table. All switch to it; moves are the difference to the one before.
 
-    fresh: key groups whose old owner died: their new owner starts them empty.
+    fresh: key groups that a dead worker owned, or had still to hand over to their new owner, who
+    starts them empty where no whole copy is left.
     wave, waves: which wave of its rescale this is (1-based); 0 of 0 for a removal after a death
     and for the generation that lets the leavers go.
     """
@@ -134,6 +135,7 @@ class Base:
     run: Run
     rescales: int  # how many were ever opened: the number in the next rescale's id
     generation: GenerationOpened | None
+    moving: tuple[tuple[KeyGroup, Incarnation], ...]  # by the newest wave, and from whom
     open: RescaleOpened | None
     closed: tuple[RescaleClosed, ...]
     shutdown: ShutdownOpened | None
