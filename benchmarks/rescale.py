@@ -24,7 +24,7 @@ from docopt import docopt
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
 
-from demo import Demo, free_address  # noqa: E402
+from demo import Demo  # noqa: E402
 from traffic import Traffic, percentile  # noqa: E402
 
 

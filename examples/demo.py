@@ -30,7 +30,7 @@ PATIENCE = 30.0  # seconds for any one step
 def free_address() -> str:
     """A loopback address that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
-        return "127.0.0.1:%d" % probe.getsockname()[1]
+        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 class Screen:

@@ -74,7 +74,7 @@ class Traffic:
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.address = "127.0.0.1:%d" % self._listener.getsockname()[1]
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._receiving.set()
         self._receiver = threading.Thread(target=self._receive, daemon=True)
         self._receiver.start()
