@@ -100,7 +100,9 @@ def shown(value: Any) -> str:
     return repr(value) if "Tally" not in repr(value) else repr(value.total)
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize(
+    "value", VALUES, ids=[f"{type(value).__name__}-{n}" for n, value in enumerate(VALUES)]
+)
 def test_a_value_comes_back_equal_and_of_the_same_type(value: Any) -> None:
     """Alone, and among others in a column."""
     back = there_and_back(value)
