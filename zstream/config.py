@@ -53,6 +53,9 @@ class Config:
     joiner_silent_ms: int = 3000  # a waiting joiner not heard from for this long has gone
     connect_deadline_ms: int = 15_000  # links between all members and joiners must stand by then
     request_repeat_ms: int = 250  # tools ask again this often; requests carry an id
+    catch_up_ms: int = 50  # who misses log records asks for them at most this often
+    retry_ms: int = 200  # what was not answered or not done is tried again after this
+    linger_ms: int = 1000  # an ended worker stays so long, to pass on how it ended
     drain_deadline_ms: int = 30_000  # shutdown: what is in flight must be out by then
 
     # Rescale.

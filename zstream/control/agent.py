@@ -106,8 +106,8 @@ class Agent:
         self._draw = draw
         self._desk = Desk()
         self._voice = Voice(me, self.log)
-        self._membership = Membership(self._voice, self._desk)
-        self._leaving = Leaving(self._voice)
+        self._membership = Membership(self._voice, self._desk, config)
+        self._leaving = Leaving(self._voice, config)
         self._send = self._voice.send
         self._do = self._voice.do
         self.envelope = self._voice.envelope
@@ -344,7 +344,7 @@ class Agent:
             self._ask_for_log(envelope.address, now)
 
     def _ask_for_log(self, address: str, now: float) -> None:
-        if now - self._asked_log_at >= 0.05:
+        if now - self._asked_log_at >= self._config.catch_up_ms / 1000:
             self._asked_log_at = now
             self._send(address, LogRequest(LogNumber(self.state.tail + 1)))
 
@@ -449,7 +449,7 @@ class Agent:
 
     def _on_log(self, folded: Folded, outcome: str, now: float) -> None:
         if folded.failed:
-            self._read_again_at = now + 0.2
+            self._read_again_at = now + self._config.retry_ms / 1000
             text = f"the control log at {self._store} cannot be used: {folded.failed}"
             self._do(Say("warning", "log_failed", text))
             return
@@ -468,7 +468,7 @@ class Agent:
             return
         self._on_folded(folded, now)
         if not self.log.idle and not self.log.busy:
-            self._read_again_at = now + 0.05  # undecided: look again, and try again
+            self._read_again_at = now + self._config.catch_up_ms / 1000  # undecided: look again
 
     def _on_folded(self, folded: Folded, now: float) -> None:
         """Act on what stands in the log now."""
@@ -578,7 +578,7 @@ class Agent:
         for address, reply in leader.requests.expire(now):
             self._reply_to_joiner(address, reply)
         heir = leader.hand_over_to(self.state)
-        if heir is not None and now - self._handed_over_at > 0.2:
+        if heir is not None and now - self._handed_over_at >= self._config.retry_ms / 1000:
             self._handed_over_at = now
             self._send(heir.control, HandOver(self.state.tail))
         if not self.log.idle or not self._store:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from zstream.config import Config
 from zstream.control.voice import Voice
 from zstream.model.ids import RequestId
 from zstream.wire.messages import Answer, Forwarded, ShrinkRequest
-
-ASK_AGAIN = 0.5  # seconds
 
 
 class Leaving:
     """Asks the leader until it has answered. Times are monotonic seconds."""
 
-    def __init__(self, voice: Voice) -> None:
+    def __init__(self, voice: Voice, config: Config) -> None:
         self._voice = voice
+        self._retry = config.retry_ms / 1000
         self._asked_at: float | None = None
         self.request = RequestId(f"leave-{voice.me.incarnation}")
 
@@ -34,7 +34,7 @@ class Leaving:
 
     def due(self, now: float) -> bool:
         """Whether to ask again."""
-        return self._asked_at is not None and now - self._asked_at >= ASK_AGAIN
+        return self._asked_at is not None and now - self._asked_at >= self._retry
 
     def on_answer(self, answer: Answer) -> None:
         """The leader has answered: accepted, or why not."""

@@ -9,6 +9,7 @@ shutdown closed           everybody ends
 
 from __future__ import annotations
 
+from zstream.config import Config
 from zstream.control.answers import Desk
 from zstream.control.events import ConnectPeers, DisconnectPeers, Stop, SwitchGeneration
 from zstream.control.state import ClusterState
@@ -16,14 +17,13 @@ from zstream.control.voice import Voice
 from zstream.model.ids import Incarnation, RequestId
 from zstream.model.records import GenerationOpened, RescaleClosed, RescaleOpened, ShutdownClosed
 
-LINGER = 1.0  # seconds that an ended worker stays, to pass on how it ended
-
 
 class Membership:
     """One worker's part in the cluster. Times are monotonic seconds."""
 
-    def __init__(self, voice: Voice, desk: Desk) -> None:
+    def __init__(self, voice: Voice, desk: Desk, config: Config) -> None:
         self._voice = voice
+        self._linger = config.linger_ms / 1000
         self._desk = desk
         self._linked: set[Incarnation] = set()
         self._leaves = False  # this worker is a leaver of a rescale that was opened
@@ -139,4 +139,4 @@ class Membership:
         return bool(state.closed) and me.name in state.closed[-1].left
 
     def _end(self, stop: Stop, now: float) -> None:
-        self.ends = (now + LINGER, stop)
+        self.ends = (now + self._linger, stop)

@@ -169,7 +169,8 @@ class Requests:
                 "Start it from the same code.",
             )
         if request.kind == "start" and state.generation is not None:
-            says = f"the cluster {ours.topology} is up already with {len(state.table.members)}."
+            size = plural(len(state.table.members), "worker")
+            says = f"the cluster {ours.topology} is up already, with {size}."
             do = f"To let {member.name} join it, use --join instead of --control."
             return self._reply(request, "refused", "started", says, do)
         taken = next((m for m in state.people if m.name == member.name), None)
