@@ -100,6 +100,19 @@ def test_it_survives_in_a_folder_that_was_cleaned_away_meanwhile(
         store.delete("parts/e1/2")
 
 
+def test_it_survives_in_a_folder_that_it_removed_and_another_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it once synced the way to a folder of this name says nothing of the new one."""
+    disk, store = Disk(tmp_path, monkeypatch), FileStore(tmp_path)
+    store.put("parts/e1/1", b"old")
+    store.delete("parts/e1/1")
+    (tmp_path / "parts" / "e1").mkdir(parents=True)
+    disk.folders.clear()
+    store.put("parts/e1/2", b"new")
+    assert disk.survivors() == {"parts/e1/2": b"new"}
+
+
 def test_what_was_read_survives_a_power_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
