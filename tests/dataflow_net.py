@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -144,7 +145,10 @@ class Net:
         opened = self.next_generation(numbers, owners, fresh)
         for number in numbers:
             dataflow = self.workers[number].dataflow
-            self.workers[number].told.append(lambda d=dataflow: d.switch(opened, self.now))
+            self.workers[number].told.append(partial(self._switch, dataflow, opened))
+
+    def _switch(self, dataflow: Dataflow, opened: GenerationOpened) -> None:
+        dataflow.switch(opened, self.now)
 
     def next_generation(
         self, numbers: list[int], owners: list[int], fresh: tuple[int, ...]

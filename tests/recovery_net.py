@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any, NamedTuple
 
@@ -225,7 +226,7 @@ class RecoveryNet(Net):
         opened = self.next_generation(numbers, owners, ())
         for number in numbers:
             worker = self.workers[number]
-            worker.told.append(lambda n=number, run=self.run: self.restore(n, run, opened))
+            worker.told.append(partial(self.restore, number, self.run, opened))
 
     def restore(self, number: int, run: Run, opened: GenerationOpened) -> None:
         """What a driver does: read the parts, drop output of the ended run, restore, seek."""

@@ -60,7 +60,7 @@ class Config:
     wave_groups_max: int = 128  # so that a wave of empty groups is still short
 
     # Checkpoints.
-    part_slice_bytes: int = 256 * KIB  # of a part, written in one turn: bounds how long it takes
+    part_slice_bytes: int = 64 * KIB  # of a part, written in one turn: bounds how long it takes
     part_cycle_epochs: int = 256  # in so many, each key group that changes is written whole once
 
     # The control log.

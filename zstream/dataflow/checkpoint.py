@@ -161,7 +161,7 @@ class Checkpoint:
         for name, operator in self._operators.items():
             changes = operator.state.track(operator.refuse_state)
             while changes.is_pending and budget > 0:
-                rows = changes.take(self._rows_of(name, budget), opened.live)
+                rows = changes.take(self._rows_of(name, budget))
                 if rows[0]:
                     budget -= self._write(opened, name, operator, *rows)
 
@@ -205,6 +205,8 @@ class Checkpoint:
 
     def _history_with(self, opened: _Open) -> History:
         spans = {group: span for group, span in self._spans.items() if group in opened.live}
+        if foreign := opened.changed - opened.live:
+            raise InvariantBroken(f"worker {self._me} wrote key groups {sorted(foreign)} of others")
         for group in opened.changed - opened.bases:
             spans[group] = Span(spans[group].base, opened.epoch)
         spans.update(dict.fromkeys(opened.bases, Span(opened.epoch, opened.epoch)))
