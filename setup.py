@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 
 VERSION = "0.1.0"
 HERE = Path(__file__).parent
+OBJECTS = ["obstore>=0.12.1"]  # stores in a bucket
 
 
 def pins(name: str) -> list[str]:
@@ -29,7 +30,13 @@ setup(
     python_requires=">=3.10",
     # The floors are the oldest that the tests pass with; `tox -e floor` runs them.
     install_requires=["pyzmq>=26.0", "msgpack>=1.0.8", "docopt-ng>=0.9.0"],
-    extras_require={"test": pins("test"), "examples": pins("examples")},
+    extras_require={
+        "s3": OBJECTS,
+        "gs": OBJECTS,
+        "az": OBJECTS,
+        "test": pins("test"),
+        "examples": pins("examples"),
+    },
     entry_points={
         "console_scripts": [
             f"{command} = zstream.cli.{command}:main"

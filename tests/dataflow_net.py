@@ -9,12 +9,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
 from zstream.config import Config
 from zstream.dataflow.engine import Dataflow
-from zstream.model.ids import Generation, Incarnation, KeyGroup, RescaleId, Run, Term, WorkerName
+from zstream.model.ids import (
+    Epoch,
+    Generation,
+    Incarnation,
+    KeyGroup,
+    RescaleId,
+    Run,
+    Term,
+    WorkerName,
+)
 from zstream.model.membership import Member, Placement, RoutingTable
 from zstream.model.records import GenerationOpened
 from zstream.ports.letters import DeadLetter
@@ -44,7 +54,7 @@ class Faults:
 class Worker:
     member: Member
     dataflow: Dataflow
-    told: list[GenerationOpened] = field(default_factory=list)  # the leader's word, on its way
+    told: list[Callable[[], None]] = field(default_factory=list)  # the leader's word, on its way
 
 
 def member_of(number: int) -> Member:
@@ -80,6 +90,7 @@ class Net:
         self.reports: list[tuple[int, int, LinkReport]] = []
         self.emitted: list[tuple[int, str, Any]] = []
         self.letters: list[DeadLetter] = []
+        self.run = Run(1)
         self.opened: GenerationOpened | None = None
         self.counts: Counter[str] = Counter()
         self._heartbeat_at = 0.0
@@ -103,8 +114,13 @@ class Net:
             refuse=self.letters.append,
             raw_sinks=names,
             raw_sources=frozenset(plan.sources),
+            at_cut=lambda epoch: self.at_cut(number, epoch),
         )
         self.workers[number] = Worker(member_of(number), dataflow)
+
+    def at_cut(self, number: int, epoch: Epoch) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Positions and prepared output of a worker; there are none without epochs."""
+        raise AssertionError(f"worker {number} cut epoch {epoch}")
 
     def connect(self) -> None:
         """Everybody opens links with everybody, some sooner than others."""
@@ -126,6 +142,18 @@ class Net:
         self, numbers: list[int], owners: list[int], fresh: tuple[int, ...]
     ) -> None:
         """The leader appends; its word reaches each member some time, or never if it is late."""
+        opened = self.next_generation(numbers, owners, fresh)
+        for number in numbers:
+            dataflow = self.workers[number].dataflow
+            self.workers[number].told.append(partial(self._switch, dataflow, opened))
+
+    def _switch(self, dataflow: Dataflow, opened: GenerationOpened) -> None:
+        dataflow.switch(opened, self.now)
+
+    def next_generation(
+        self, numbers: list[int], owners: list[int], fresh: tuple[int, ...]
+    ) -> GenerationOpened:
+        """Appended, and nobody told yet."""
         before = self.opened.table.generation if self.opened else 0
         members = tuple(member_of(number) for number in numbers)
         place = {number: index for index, number in enumerate(numbers)}
@@ -138,7 +166,7 @@ class Net:
         self.opened = GenerationOpened(
             Term(1),
             1,
-            Run(1),
+            self.run,
             table,
             self.placement,
             RescaleId("grow-1"),
@@ -147,8 +175,7 @@ class Net:
             tuple(KeyGroup(group) for group in fresh),
             "test",
         )
-        for number in numbers:
-            self.workers[number].told.append(self.opened)
+        return self.opened
 
     def owners(self) -> list[int]:
         assert self.opened is not None
@@ -247,7 +274,7 @@ class Net:
     def _tell(self, number: int) -> None:
         told = self.workers[number].told
         if told:
-            self.workers[number].dataflow.switch(told.pop(0), self.now)
+            told.pop(0)()
 
     def until(self, condition: Callable[[], bool], what: str, steps: int = 60_000) -> None:
         """Step until it holds; that it never does is a failure of the protocol."""
@@ -262,13 +289,20 @@ class Net:
         assert self.opened is not None
         generation = self.opened.table.generation
         return all(
-            worker.dataflow.progress() == (generation, True, True)
-            for number, worker in self.workers.items()
-            if any(m.incarnation == number for m in self.opened.table.members)
+            worker.dataflow.progress() == (generation, True, True) for worker in self.members()
         )
 
+    def members(self) -> list[Worker]:
+        """Those of the newest generation that are there."""
+        assert self.opened is not None
+        return [
+            worker
+            for number, worker in self.workers.items()
+            if self.opened.table.member(Incarnation(number))
+        ]
+
     def is_quiet(self) -> bool:
-        return self.is_done() and all(w.dataflow.empty() for w in self.workers.values())
+        return self.is_done() and all(w.dataflow.empty() for w in self.members())
 
     def story(self) -> str:
         return "; ".join(
@@ -277,8 +311,8 @@ class Net:
         )
 
     def _check(self) -> None:
-        live: Counter[int] = Counter()
+        live: Counter[tuple[int, int]] = Counter()
         for worker in self.workers.values():
-            live.update(worker.dataflow.key_groups)
+            live.update((worker.dataflow.run, group) for group in worker.dataflow.key_groups)
         twice = [group for group, count in live.items() if count > 1]
         assert not twice, f"key groups {twice} are live on two workers: {self.story()}"

@@ -106,8 +106,9 @@ class Several:
         workers: list[int],
         travellers: list[type] | None = None,
         config: Config | None = None,
+        key_groups: int = 4,
     ) -> None:
-        self.topology = topology_of(build, travellers)
+        self.topology = topology_of(build, travellers, key_groups=key_groups)
         self.config = config or Config()
         self.now = 1.0
         self.out: list[tuple[int, Any]] = []

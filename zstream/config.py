@@ -62,6 +62,10 @@ class Config:
     wave_bytes_max: int = 4 * MIB  # state moved in one wave: bounds how long a key group waits
     wave_groups_max: int = 128  # so that a wave of empty groups is still short
 
+    # Checkpoints.
+    part_slice_bytes: int = 64 * KIB  # of a part, written in one turn: bounds how long it takes
+    part_cycle_epochs: int = 256  # in so many, each key group that changes is written whole once
+
     # The control log.
     log_records_before_base: int = 256  # then the whole state is written as a base record
     outcomes_kept: int = 64  # ended rescales and requests that are remembered

@@ -155,12 +155,9 @@ def test_a_joiner(started: Started) -> None:
         ("--join-deadline nan", "--join-deadline must be above 0 seconds, it is nan."),
         ("--log-format xml", "--log-format must be text or json, it is 'xml'."),
         (
-            "--store s3://bucket/prefix",
-            "--store s3:// comes with checkpoints, in a later release; say file:///DIR.",
-        ),
-        (
             "--store ftp://host/x",
-            "--store must be file:///DIR or a directory, it is 'ftp://host/x'.",
+            "a store is file:///DIR or a directory, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or "
+            "az://CONTAINER/PREFIX; it cannot be 'ftp://host/x'.",
         ),
     ],
 )
@@ -291,10 +288,14 @@ def test_what_is_kept_where_and_how_long_it_waits(
 ) -> None:
     """Store, dead letters, the deadline in seconds, and a Config field from around."""
     monkeypatch.setenv("ZSTREAM_WAVE_BYTES_MAX", "65536")
-    for store, directory in (("file:///var/z", "/var/z"), ("logs/z", "logs/z")):
+    for store, url in (
+        ("file:///var/z", "file:///var/z"),
+        ("logs/z", f"file://{Path.cwd()}/logs/z"),
+        ("s3://bucket/prefix", "s3://bucket/prefix"),
+    ):
         assert run(*ENDS, "--store", store, "--dead-letters", "d", "--join-deadline", "0.5") == 0
         options = started.options[-1]
-        assert (options.store, options.dead_letters) == (directory, "d")
+        assert (options.store, options.dead_letters) == (url, "d")
         assert options.config == Config(join_deadline_ms=500, wave_bytes_max=65536)
 
 

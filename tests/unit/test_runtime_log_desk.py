@@ -8,7 +8,8 @@ from pathlib import Path
 from zstream.model.ids import LogNumber
 from zstream.ports.log import LogAnswer, LogAppend, LogClean, LogRead
 from zstream.runtime.log_desk import ThreadedLogDesk
-from zstream.stores.directory import DirectoryLog
+from zstream.stores.files import FileStore
+from zstream.stores.log import BlobLog
 
 
 class Bell:
@@ -45,7 +46,7 @@ def test_operations_are_answered_in_order(tmp_path: Path) -> None:
     """Append, append to the same number, clean, read: created, taken, cleaned, read."""
     bell = Bell()
     desk = ThreadedLogDesk(bell.ring)
-    desk.open(DirectoryLog(tmp_path))
+    desk.open(BlobLog(FileStore(tmp_path)))
     desk.submit(LogAppend(1, LogNumber(1), b"a"))
     desk.submit(LogAppend(2, LogNumber(1), b"b"))
     desk.submit(LogClean(3, LogNumber(1)))
@@ -67,7 +68,7 @@ def test_what_is_submitted_before_the_store_is_known_waits_for_it(tmp_path: Path
     desk = ThreadedLogDesk(bell.ring)
     desk.submit(LogRead(1, LogNumber(1)))
     assert desk.take() == []
-    desk.open(DirectoryLog(tmp_path))
+    desk.open(BlobLog(FileStore(tmp_path)))
     bell.wait(1)
     assert [answer.outcome for answer in desk.take()] == ["read"]
     assert desk.close(5)
@@ -77,7 +78,7 @@ def test_a_store_that_fails_is_answered_and_the_next_is_served(tmp_path: Path) -
     """The directory vanishes and comes back: failed, then read."""
     bell = Bell()
     desk = ThreadedLogDesk(bell.ring)
-    desk.open(DirectoryLog(tmp_path / "store"))
+    desk.open(BlobLog(FileStore(tmp_path / "store")))
     desk.submit(LogRead(1, LogNumber(1)))
     bell.wait(1)
     (tmp_path / "store").mkdir()

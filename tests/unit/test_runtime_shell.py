@@ -16,7 +16,7 @@ from zstream.runtime.shell import WatchedReader, WorkerShell
 from zstream.runtime.telemetry import Telemetry
 from zstream.runtime.wake import Waker
 from zstream.runtime.zmq_transport import ZmqTransport
-from zstream.stores.directory import private_directory
+from zstream.stores.private import private_directory
 from zstream.topology.plan import Plan
 
 PLAN = Plan("t", 8, (), (), {}, {}, (), "", ())
@@ -85,11 +85,11 @@ def test_a_store_that_is_not_on_this_host_is_said_plainly(
 ) -> None:
     """A joiner on another host learns the path of a private directory that it cannot see."""
     with pytest.raises(ConnectorError) as refusal:
-        around.shell.open_log(str(tmp_path / "elsewhere"))
+        around.shell.open_log(url := f"file://{tmp_path}/elsewhere")
     assert str(refusal.value) == (
-        f"the cluster's store is at {tmp_path}/elsewhere, which is not reachable from this host: "
-        f"the store {tmp_path}/elsewhere is not a directory. Workers on several hosts need a store "
-        "that all of them reach: start the cluster with --store on a directory that they share."
+        f"the cluster's store is {url}, which is not reachable from here: the store {url} is not a "
+        "directory. Workers on several hosts need a store that all of them reach: start the "
+        "cluster with --store on a directory that they share, or in a bucket."
     )
     around.shell.close(0)
 
@@ -97,8 +97,8 @@ def test_a_store_that_is_not_on_this_host_is_said_plainly(
 def test_a_private_store_ends_with_its_last_worker(around: Surroundings) -> None:
     """Opened twice, as after a new leader's word; removed at the end."""
     path = private_directory("t")
-    around.shell.open_log(str(path))
-    around.shell.open_log(str(path))
+    around.shell.open_log(f"file://{path}")
+    around.shell.open_log(f"file://{path}")
     around.shell.close(0)
     assert not path.exists()
 

@@ -54,20 +54,6 @@ def place_of(options: Mapping[str, Any]) -> dict[str, Any]:
     return place
 
 
-def directory_of(store: str | None) -> str:
-    """--store as a directory; "" for a private one."""
-    kind, separator, path = (store or "").partition("://")
-    if not separator:
-        return kind
-    if kind == "file" and path.startswith("/"):
-        return path
-    if kind in ("s3", "gs", "az"):
-        raise UsageError(
-            f"--store {kind}:// comes with checkpoints, in a later release; say file:///DIR."
-        )
-    raise UsageError(f"--store must be file:///DIR or a directory, it is {store!r}.")
-
-
 def log_format_of(said: str | None) -> str:
     """--log-format; left out, text for a person at a terminal and json for a program."""
     if said not in (None, "text", "json"):

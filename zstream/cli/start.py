@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from zstream.cli.addresses import bind, demand, unbound
-from zstream.cli.roles import directory_of, log_format_of, place_of
+from zstream.cli.roles import log_format_of, place_of
 from zstream.cli.settings import config_from, read_settings
 from zstream.cli.tool import seconds_of
 from zstream.errors import UsageError, ZstreamError
 from zstream.runtime.options import WorkerOptions
 from zstream.runtime.worker import run_worker
+from zstream.stores.registry import store_url
 from zstream.topology.topology import TopologyValue
 
 Make = Callable[[list[str]], TopologyValue]
@@ -27,7 +28,7 @@ def start(program: str, options: Mapping[str, Any], make: Make) -> int:
     """Run one worker of the topology that `make` gives for the arguments after "--"."""
     try:
         place = place_of(options)
-        store = directory_of(options["--store"])
+        store = store_url(options["--store"]) if options["--store"] else ""
         form = log_format_of(options["--log-format"])
         said = {}
         if options["--join-deadline"] is not None:

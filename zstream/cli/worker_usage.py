@@ -32,7 +32,7 @@ The cluster:
      --join-deadline SECONDS       give up when the batch is not complete by then (default 60)
 
 The rest:
-     --store URL                   file:///dir or dir, for the control log; default: private, removed at the end
+     --store URL                   file:///dir or dir, s3://bucket/prefix, gs://, az://; default: private, removed at the end
      --dead-letters FILE           (default dead-letters.jsonl)
      --config FILE                 lines NAME=VALUE, named as the environment variables (default zstream.env)
      --log-format FORM             text or json; default: text on a terminal

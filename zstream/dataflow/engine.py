@@ -13,14 +13,16 @@ from typing import Any
 
 from zstream.config import Config
 from zstream.dataflow.chain import Compiler
+from zstream.dataflow.checkpoint import Checkpoint
 from zstream.dataflow.errors import Gauge, OperatorErrors, Refuse
 from zstream.dataflow.exchange import Exchange
 from zstream.dataflow.links import DATA, LANES, SNAPSHOTS
 from zstream.dataflow.migration import Migration, Progress
 from zstream.dataflow.peer import Peer
+from zstream.dataflow.recovery import records_in_flight
 from zstream.errors import WireError
 from zstream.model.batch import Batch
-from zstream.model.ids import EntryId, Incarnation, KeyGroup, Run
+from zstream.model.ids import EntryId, Epoch, Incarnation, KeyGroup, Run
 from zstream.model.keys import KeyGroups
 from zstream.model.records import GenerationOpened, LogRecord
 from zstream.topology.errors_policy import ErrorPolicy
@@ -28,19 +30,36 @@ from zstream.topology.node import Node
 from zstream.topology.per_worker import PerWorker
 from zstream.topology.plan import Entry, Plan
 from zstream.wire.codec import decode_record, encode_record
-from zstream.wire.frames import BatchCodec, Frame, FrameKind, decode_frame, decode_snapshot
+from zstream.wire.frames import (
+    BatchCodec,
+    Frame,
+    FrameKind,
+    decode_barrier,
+    decode_frame,
+    decode_snapshot,
+    encode_barrier,
+)
 from zstream.wire.messages import LinkReport, WaveCosts
+from zstream.wire.parts import Part, PartName
 from zstream.wire.values import Registry
 
 FIRST_RUN = Run(1)  # a later one begins with a recovery
 
+AtCut = Callable[[Epoch], tuple[Mapping[str, Any], Mapping[str, Any]]]
+
 
 class Dataflow:
-    """Applies records, routes them, and moves key groups.
+    """Applies records, routes them, moves key groups, and makes this worker's parts of checkpoints.
 
     emit: gets a sink's name and its encoded records. refuse: gets dead letters. on_error: the
     policy of operators without one of their own. raw_sinks, raw_sources: names whose encode and
     decode functions are left out.
+
+    at_cut: called at each cut, whoever asks for it, with its epoch; gives the positions of the
+    sources that are read here, by name, and what each sink calls its output since the cut before,
+    None for none. Both are made of msgpack types. What a sink prepared is kept until a manifest.
+
+    run: names links and parts; set by `begin` and `restore`.
     """
 
     def __init__(
@@ -55,11 +74,15 @@ class Dataflow:
         on_error: ErrorPolicy = "dead_letter",
         raw_sinks: frozenset[str] = frozenset(),
         raw_sources: frozenset[str] = frozenset(),
+        at_cut: AtCut = lambda epoch: ({}, {}),
     ) -> None:
+        self.run = FIRST_RUN
         self._me = me
         self._config = config
         self._plan = plan
+        self._registry = registry
         self._emit_to = emit
+        self._at_cut = at_cut
         self._gauge = Gauge()
         self._refuse = refuse
         self._on_error = on_error
@@ -80,10 +103,10 @@ class Dataflow:
             raw_sinks,
             raw_sources,
         ).compile()
-        self._migration = Migration(
-            me, config, registry, self._peers, self._chains.stateful, self._apply
-        )
+        self._checkpoint = self._new_checkpoint()
+        self._migration = self._new_migration()
         self._switched: list[GenerationOpened] = []
+        self._cuts: list[Epoch] = []
         self._needs = _needs_of(plan)
         self._sampled_at = float("-inf")
         self.records_in = 0
@@ -111,7 +134,7 @@ class Dataflow:
         if peer not in self._peers:
             opened = self._migration.opened
             hello = b"" if opened is None else encode_record(opened)
-            self._peers[peer] = Peer(self._me, peer, FIRST_RUN, self._config, hello)
+            self._peers[peer] = Peer(self._me, peer, self.run, self._config, hello)
 
     def close_link(self, peer: Incarnation) -> None:
         """Forget the peer: what is under way to it is lost, and nothing of it is awaited."""
@@ -138,7 +161,7 @@ class Dataflow:
     def on_link_report(self, sender: Incarnation, report: LinkReport, now: float) -> None:
         """Acknowledgements and last numbers; of another link than the open one: ignored."""
         peer = self._peers.get(sender)
-        if peer is not None and report.to == self._me and report.run == FIRST_RUN:
+        if peer is not None and report.to == self._me and report.run == self.run:
             peer.on_report(report, now)
 
     def link_reports(self, now: float, heartbeat: bool) -> list[tuple[Incarnation, LinkReport]]:
@@ -169,7 +192,7 @@ class Dataflow:
         """
         frame = decode_frame(data)
         peer = self._peers.get(frame.sender)
-        is_ours = frame.receiver == self._me and frame.run == FIRST_RUN and frame.lane in LANES
+        is_ours = frame.receiver == self._me and frame.run == self.run and frame.lane in LANES
         if peer is None or not is_ours or not peer.receive[frame.lane].is_next(frame.number):
             self.frames_dropped += 1
             return
@@ -184,6 +207,7 @@ class Dataflow:
         self._migration.drain(now)
         self._exchange.cut()
         self._migration.ship()
+        self._checkpoint.write()
         self._gauge.running = ""
         for peer in self._peers.values():
             peer.watch(now)
@@ -195,7 +219,7 @@ class Dataflow:
 
     def next_timer(self, now: float) -> float | None:
         """When to come back at the latest: `now` where there is more to do at once."""
-        if self._migration.is_busy():
+        if self._migration.is_busy() or self._checkpoint.is_pending():
             return now
         times = [at for peer in self._peers.values() if (at := peer.report_at(now)) is not None]
         return max(now, min(times)) if times else None
@@ -212,6 +236,7 @@ class Dataflow:
         if opened.table.generation <= self._migration.table.generation:
             return
         self._exchange.cut()
+        self._checkpoint.put_back()  # no wave starts while an epoch is open: it is decided
         self._migration.switch(opened, now)
         self._exchange.install(opened.table, opened.placement)
         marker = encode_record(opened)
@@ -253,6 +278,94 @@ class Dataflow:
                 snapshot = operator.state.snapshot(group, operator.refuse_state)
                 operator.state.drop(group)
                 operator.state.install(group, snapshot)
+
+    # ------------------------------------------------------------ epochs
+
+    def cut(self, run: Run, epoch: Epoch, now: float) -> None:
+        """Close the epoch here, between two batches, and say so on every link.
+
+        At the leader's word or at a peer's barrier, whichever comes first; of another run, or for
+        an epoch not above the newest one, it changes nothing. Nor does it in the midst of a wave:
+        no epoch is opened then, so this one was abandoned.
+        """
+        if run != self.run or epoch <= self._checkpoint.newest:
+            return
+        table = self._migration.table
+        if table.member(self._me) is None or not self._migration.is_installed():
+            self._checkpoint.abandon(epoch)
+            return
+        self._exchange.cut()
+        positions, prepared = self._at_cut(epoch)
+        members = [member.incarnation for member in table.members]
+        self._checkpoint.cut(epoch, self._migration.live, members, positions, prepared)
+        barrier = encode_barrier(epoch)
+        for peer in self._peers.values():
+            peer.push(FrameKind.BARRIER, barrier)
+
+    def take_cuts(self) -> list[Epoch]:
+        """Epochs cut at a peer's barrier, not yet taken; for the agent to learn of."""
+        cuts, self._cuts = self._cuts, []
+        return cuts
+
+    def part(self, epoch: Epoch) -> bytes | None:
+        """This worker's part of an epoch of this run, to be stored under the name that `part_name`
+        gives; None as long as something is missing, and when the epoch is not open here.
+        """
+        return self._checkpoint.part(epoch)
+
+    def part_name(self, epoch: Epoch) -> PartName:
+        """What this worker's part of an epoch of this run is called."""
+        return PartName(self.run, epoch, self._me)
+
+    def manifest_appended(self, epoch: Epoch) -> None:
+        """The manifest of this epoch of this run stands in the control log."""
+        self._checkpoint.manifest_appended(epoch)
+
+    def abandon(self, epoch: Epoch) -> None:
+        """This epoch of this run will have no manifest; that stands in the control log."""
+        self._checkpoint.abandon(epoch)
+
+    def begin(self, run: Run) -> None:
+        """Drop links, state, and all that is under way: what comes next is of this run.
+
+        Called by `restore`; by the driver only for a joiner, before it opens links.
+        """
+        for peer in list(self._peers):
+            self.close_link(peer)
+        for operator in self._chains.stateful.values():
+            operator.state.clear()
+        self.run = run
+        self._checkpoint = self._new_checkpoint()
+        self._migration = self._new_migration()
+        self._switched.clear()
+        self._cuts.clear()
+
+    def restore(
+        self, run: Run, opened: GenerationOpened, parts: Mapping[PartName, Part], now: float
+    ) -> None:
+        """A recovery: begin the run with this table and what a manifest holds.
+
+        parts: all of the manifest, and those that `wire.parts.parts_needed` names for the key
+        groups owned here; nothing where there was no manifest yet. The manifest's are those of the
+        highest epoch. Links are opened to all members. Records that were in flight are applied
+        here and now, so sinks must be open: their output belongs to the new run. Positions stand
+        in the parts. Of an older run, or done already: ignored.
+        """
+        if run < self.run or (run == self.run and self._migration.table.generation):
+            return
+        self.begin(run)
+        self._migration.restore(opened)
+        self._exchange.install(opened.table, opened.placement)
+        for member in opened.table.members:
+            if member.incarnation != self._me:
+                self.open_link(member.incarnation)
+        newest = max((name.epoch for name in parts), default=0)
+        manifest = [part for name, part in parts.items() if name.epoch == newest]
+        self._checkpoint.load(manifest, parts.values(), set(opened.table.groups_of(self._me)))
+        in_flight = records_in_flight(manifest, self._plan, self._codec, opened, self._me)
+        for entry, batch in in_flight:
+            self._apply(entry, batch)
+        self._gauge.running = ""
 
     # ------------------------------------------------------------ figures
 
@@ -326,6 +439,8 @@ class Dataflow:
             self._migration.on_chunk(decode_snapshot(body))
         elif kind is FrameKind.GENERATION and frame.lane == DATA:
             self._on_marker(peer, decode_record(body), now)
+        elif kind is FrameKind.BARRIER and frame.lane == DATA:
+            self._on_barrier(peer, decode_barrier(body), now)
         elif kind is not FrameKind.HELLO:
             raise WireError(f"a {kind.name} frame has no meaning on lane {frame.lane}")
 
@@ -340,6 +455,7 @@ class Dataflow:
             self.frames_dropped += 1  # taken for dead: its key groups have gone on without it
             return
         peer.batches_applied += 1
+        self._checkpoint.keep_in_flight(peer, body)
         self._admit(entry, batch, size / max(1, len(batch)))
 
     def _on_marker(self, peer: Peer, opened: LogRecord, now: float) -> None:
@@ -349,6 +465,13 @@ class Dataflow:
             self.switch(opened, now)
             self._switched.append(opened)
         peer.marker = max(peer.marker, opened.table.generation)
+
+    def _on_barrier(self, peer: Peer, epoch: Epoch, now: float) -> None:
+        before = self._checkpoint.open_epoch
+        self.cut(self.run, epoch, now)
+        if before != self._checkpoint.open_epoch == epoch:
+            self._cuts.append(epoch)
+        peer.barrier = max(peer.barrier, epoch)
 
     def _apply_own(self, entry: Entry, batch: Batch) -> None:
         self._admit(entry, batch, self._exchange.record_bytes(entry.id))
@@ -368,6 +491,28 @@ class Dataflow:
     def _emit(self, sink: str, records: list[Any]) -> None:
         self.records_out += len(records)
         self._emit_to(sink, records)
+
+    def _new_checkpoint(self) -> Checkpoint:
+        return Checkpoint(
+            self._me,
+            self.run,
+            self._config,
+            self._registry,
+            self._plan.key_groups,
+            self._peers,
+            self._chains.stateful,
+        )
+
+    def _new_migration(self) -> Migration:
+        return Migration(
+            self._me,
+            self._config,
+            self._registry,
+            self._peers,
+            self._chains.stateful,
+            self._checkpoint,
+            self._apply,
+        )
 
     def _errors_of(self, node: Node) -> OperatorErrors:
         """One policy and count for each operator, whoever asks."""

@@ -6,10 +6,11 @@ and are what a migration needs: it moves groups, not keys.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+from zstream.dataflow.changes import Changes, Refuse
 from zstream.errors import CannotTravel, WireError
 from zstream.model.ids import KeyGroup
 from zstream.wire.values import Registry
@@ -19,16 +20,33 @@ SAMPLED_STATES_OF_GROUP = 4  # the same for one key group: a plan asks for all g
 
 
 class KeyedState:
-    """States by key. `states` is read and written by the operator's own loop."""
+    """States by key. `states` is read and written by the operator's own loop.
+
+    changes: what changed since the last manifest; None while nothing of it was ever in one.
+    """
 
     def __init__(self, group_of: Mapping[Any, int], registry: Registry) -> None:
         self.states: dict[Any, Any] = {}
+        self.changes: Changes | None = None
         self._group_of = group_of
         self._registry = registry
         self._keys_of: dict[int, dict[Any, None]] = {}  # a dict, because it keeps the order
 
     def __len__(self) -> int:
         return len(self.states)
+
+    def touch(self, keys: list[Any]) -> None:
+        """A batch with these keys comes next: their states may change, even where a step fails."""
+        if self.changes is not None:
+            self.changes.touch(keys)
+
+    def track(self, refuse: Refuse) -> Changes:
+        """Know from here on what changes."""
+        if self.changes is None:
+            self.changes = Changes(
+                self.states, self._keys_of, self._group_of, self._registry, refuse
+            )
+        return self.changes
 
     def remember(self, key: Any) -> None:
         """The key is new in `states`."""
@@ -47,7 +65,7 @@ class KeyedState:
         """Key groups that have a key here, ascending."""
         return [KeyGroup(group) for group in sorted(self._keys_of)]
 
-    def snapshot(self, group: KeyGroup, refuse: Callable[[CannotTravel, Any, Any], None]) -> bytes:
+    def snapshot(self, group: KeyGroup, refuse: Refuse) -> bytes:
         """The group's rows, packed. A state that cannot travel goes to `refuse(error, key, state)`,
         because the other keys of the group must not stay behind for it.
         """
@@ -63,6 +81,10 @@ class KeyedState:
             ]
             return self._packed([key for key, _ in rows], [state for _, state in rows])
 
+    def changed(self, group: KeyGroup) -> list[Any]:
+        """Keys of the group that changed since the last manifest, also those that are gone."""
+        return [] if self.changes is None else self.changes.of(group)
+
     def install(self, group: KeyGroup, snapshot: bytes) -> None:
         """Take over a group's rows. Raises WireError where they are not what `snapshot` gave."""
         rows = self._registry.unpack(snapshot)
@@ -74,10 +96,28 @@ class KeyedState:
         self.states.update(zip(keys, states, strict=True))
         self._keys_of.setdefault(group, {}).update(dict.fromkeys(keys))
 
+    def put(self, group: int, keys: list[Any], states: list[Any]) -> None:
+        """Rows of a group as a checkpoint has them: None is the state of a key that is gone."""
+        for key, state in zip(keys, states, strict=True):
+            if state is None and key in self.states:
+                self.forget(key)
+        rows = {key: state for key, state in zip(keys, states, strict=True) if state is not None}
+        if rows:
+            self.states.update(rows)
+            self._keys_of.setdefault(group, {}).update(dict.fromkeys(rows))
+
     def drop(self, group: KeyGroup) -> None:
         """Forget the group; somebody else holds it now."""
+        if self.changes is not None:
+            self.changes.forget(group)
         for key in self._keys_of.pop(group, ()):
             del self.states[key]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.states.clear()
+        self._keys_of.clear()
+        self.changes = None
 
     def bytes_of(self, group: KeyGroup) -> int:
         """About how large the group's snapshot is, from a few of its states."""
@@ -106,9 +146,7 @@ class KeyedState:
         pack_column = self._registry.pack_column
         return self._registry.pack((pack_column(keys), pack_column(states)))
 
-    def _travels(
-        self, key: Any, state: Any, refuse: Callable[[CannotTravel, Any, Any], None]
-    ) -> bool:
+    def _travels(self, key: Any, state: Any, refuse: Refuse) -> bool:
         try:
             self._packed([key], [state])
         except CannotTravel as error:

@@ -20,9 +20,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from zstream.config import Config
+from zstream.dataflow.checkpoint import Checkpoint
 from zstream.dataflow.columns import chosen, rows
 from zstream.dataflow.exchange import Filling, Shape, shape_of
 from zstream.dataflow.links import DATA
@@ -98,6 +99,7 @@ class Migration:
         registry: Registry,
         peers: Mapping[Incarnation, Peer],
         operators: Mapping[str, StatefulMap],
+        checkpoint: Checkpoint,
         apply: Callable[[Entry, Batch], None],
     ) -> None:
         self.opened: GenerationOpened | None = None
@@ -110,6 +112,7 @@ class Migration:
         self._registry = registry
         self._peers = peers
         self._operators = operators
+        self._checkpoint = checkpoint
         self._apply = apply
         self._members: frozenset[Incarnation] = frozenset()
         self._holds: dict[KeyGroup, _Hold] = {}
@@ -144,6 +147,12 @@ class Migration:
             awaited = frozenset(m.incarnation for m in old.members) - {self._me}
             self._outgoing.append(_Outgoing(new.generation, awaited, dict(leaving)))
         self._give_up_lost()
+
+    def restore(self, opened: GenerationOpened) -> None:
+        """A run begins with this table: what is owned is live, with what a checkpoint had of it."""
+        self.opened, self.table = opened, opened.table
+        self._members = frozenset(member.incarnation for member in opened.table.members)
+        self.live.update(opened.table.groups_of(self._me))
 
     def _moves(
         self, old: RoutingTable, new: RoutingTable
@@ -265,11 +274,23 @@ class Migration:
             hold.installed = True
 
     def _install(self, group: KeyGroup, snapshot: bytes) -> None:
-        states = self._registry.unpack(snapshot)
-        if not isinstance(states, dict) or not states.keys() <= self._operators.keys():
+        parts, states = self._unpacked(group, snapshot)
+        self._checkpoint.arrive(group, parts)
+        for name, (rows_of_group, changed) in states.items():
+            operator = self._operators[name]
+            operator.state.install(group, rows_of_group)
+            if parts is not None:
+                changes = operator.state.track(operator.refuse_state)
+                changes.add(self._registry.unpack_column(changed))
+
+    def _unpacked(self, group: KeyGroup, snapshot: bytes) -> tuple[Any, dict[str, Any]]:
+        pair = self._registry.unpack(snapshot)
+        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[1], dict):
+            raise WireError(f"the snapshot of key group {group} cannot be read")
+        parts, states = pair
+        if not states.keys() <= self._operators.keys():
             raise WireError(f"the snapshot of key group {group} is of another topology")
-        for name, state in states.items():
-            self._operators[name].state.install(group, state)
+        return parts, states
 
     def drain(self, now: float) -> None:
         """Apply records that waited for what is installed now, up to one batch's worth."""
@@ -310,7 +331,7 @@ class Migration:
                 if not outgoing.targets:
                     outgoing.lost.clear()
         self._outgoing = [o for o in self._outgoing if o.targets or o.lost]
-        if self._sent is None and self._is_installed():
+        if self._sent is None and self.is_installed():
             self._sent = self._newest_frames()
 
     def _markers_are_in(self, generation: Generation, awaited: frozenset[Incarnation]) -> bool:
@@ -332,13 +353,18 @@ class Migration:
         )
 
     def _ship(self, generation: Generation, group: KeyGroup, target: Incarnation) -> int:
-        """Snapshot, forget, send; return how many bytes."""
-        snapshot = self._registry.pack(
-            {
-                name: operator.state.snapshot(group, operator.refuse_state)
-                for name, operator in self._operators.items()
-            }
-        )
+        """Snapshot, forget, send; return how many bytes. What has changed since the last manifest
+        goes along: from now on it is the target that writes it.
+        """
+        parts = self._checkpoint.leave(group)
+        states = {
+            name: (
+                operator.state.snapshot(group, operator.refuse_state),
+                self._registry.pack_column(operator.state.changed(group)),
+            )
+            for name, operator in self._operators.items()
+        }
+        snapshot = self._registry.pack((parts, states))
         self._forget(group)
         size, step = len(snapshot), self._config.snapshot_chunk_bytes
         for index, start in enumerate(range(0, size, step)):
@@ -353,12 +379,13 @@ class Migration:
         for operator in self._operators.values():
             operator.state.drop(group)
         self.live.discard(group)
+        self._checkpoint.leave(group)
 
     # ------------------------------------------------------------ figures
 
     def progress(self) -> Progress:
         settled = self._sent is not None and self._are_settled(self._sent)
-        return Progress(self.table.generation, self._is_installed(), settled)
+        return Progress(self.table.generation, self.is_installed(), settled)
 
     def costs(self) -> WaveCosts | None:
         """What the newest generation that moved something from or to here has cost so far."""
@@ -377,5 +404,6 @@ class Migration:
             for outgoing in self._outgoing
         )
 
-    def _is_installed(self) -> bool:
+    def is_installed(self) -> bool:
+        """Whether no key group is on its way to or from here."""
         return not self._holds and not self._outgoing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zstream.config import Config
 from zstream.dataflow.links import DATA, LANES, SNAPSHOTS, LinkName, ReceiveLink, SendLink
-from zstream.model.ids import Generation, Incarnation, Run
+from zstream.model.ids import Epoch, Generation, Incarnation, Run
 from zstream.wire.frames import FrameKind
 from zstream.wire.messages import LinkReport
 
@@ -15,6 +15,7 @@ class Peer:
     hello: the generation that this worker is at, encoded, or nothing before its first one: a new
     link starts with the marker of what was switched to before it was opened.
     marker: the highest generation whose marker came from there; markers of older ones are in.
+    barrier: the highest epoch whose barrier came from there.
     batches_sent, batches_applied: BATCH frames pushed to it and applied from it.
     """
 
@@ -23,6 +24,7 @@ class Peer:
     ) -> None:
         self.incarnation = other
         self.marker = Generation(0)
+        self.barrier = Epoch(0)
         self.batches_sent = 0
         self.batches_applied = 0
         self.send = tuple(SendLink(LinkName(me, other, run, lane), config) for lane in LANES)

@@ -32,8 +32,8 @@ class Shell(Protocol):
     @property
     def dead_letters(self) -> DeadLetters: ...
 
-    def open_log(self, path: str) -> None:
-        """The cluster's control log is at `path`. Raises ConnectorError when out of reach."""
+    def open_log(self, url: str) -> None:
+        """The cluster's store is at `url`. Raises ConnectorError when out of reach."""
 
     def open_reader(self, source: str) -> Reader:
         """Open a source that is placed on this worker. Raises ConnectorError."""

@@ -16,7 +16,7 @@ class WorkerOptions:
     reaches it at `join`), "joiner" (joins a running cluster at `join`).
     inputs, outputs: source or sink name -> "host:port", already matched to the topology's names.
     Addresses are where this worker listens; port 0 takes any free port.
-    store: directory of the control log ("" for a private one, made by the initializer).
+    store: URL of the cluster's store ("" for a private one, made by the initializer).
     """
 
     role: str

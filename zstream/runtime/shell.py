@@ -15,7 +15,9 @@ from zstream.runtime.options import WorkerOptions
 from zstream.runtime.telemetry import Telemetry
 from zstream.runtime.wake import Waker
 from zstream.runtime.zmq_transport import ZmqTransport
-from zstream.stores.directory import DirectoryLog, PrivateHold
+from zstream.stores.log import BlobLog
+from zstream.stores.private import PrivateHold
+from zstream.stores.registry import directory_of, open_store
 from zstream.topology.plan import Plan
 
 _LOG_S = 2.0  # for the last operation of the control log when the worker ends
@@ -44,21 +46,20 @@ class WorkerShell:
         self.readers: list[WatchedReader] = []
         self.writers: list[Writer] = []
 
-    def open_log(self, path: str) -> None:
-        """The cluster's control log is at `path`. Raises ConnectorError when out of reach."""
+    def open_log(self, url: str) -> None:
+        """The cluster's store is at `url`. Raises ConnectorError when out of reach."""
         if self._hold is not None:
             return
-        store = DirectoryLog(path)
         try:
-            store.probe()
+            store = open_store(url)
         except ConnectorError as error:
             raise ConnectorError(
-                f"the cluster's store is at {path}, which is not reachable from this host: {error} "
+                f"the cluster's store is {url}, which is not reachable from here: {error} "
                 "Workers on several hosts need a store that all of them reach: start the cluster "
-                "with --store on a directory that they share."
+                "with --store on a directory that they share, or in a bucket."
             ) from error
-        self._hold = PrivateHold(store.path)
-        self.log.open(store)
+        self._hold = PrivateHold(directory_of(url))
+        self.log.open(BlobLog(store))
 
     def open_reader(self, source: str) -> Reader:
         """Open a source that is placed on this worker. Raises ConnectorError."""

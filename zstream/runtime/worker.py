@@ -8,11 +8,10 @@ import secrets
 import time
 from contextlib import ExitStack, suppress
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from zstream.control.agent import Agent
 from zstream.driver.worker import WorkerDriver, software_of, start_of
-from zstream.errors import ConnectorError, ZstreamError
+from zstream.errors import ZstreamError
 from zstream.model.ids import Incarnation, WorkerName
 from zstream.model.membership import Member
 from zstream.runtime.greeting import refuse_strangers
@@ -24,7 +23,8 @@ from zstream.runtime.signals import LeaveSignals
 from zstream.runtime.telemetry import Telemetry
 from zstream.runtime.wake import Waker
 from zstream.runtime.zmq_transport import ZmqTransport
-from zstream.stores.directory import DirectoryLog, PrivateHold, private_directory
+from zstream.stores.private import PrivateHold, private_directory
+from zstream.stores.registry import open_store, store_url
 from zstream.topology.topology import TopologyValue
 
 _FLUSH_S = 2.0  # for what sinks still hold when a worker ends as it should
@@ -124,18 +124,13 @@ def _driver(
 
 
 def _store_of(topology: TopologyValue, options: WorkerOptions, closing: ExitStack) -> str:
-    """Where the initializer keeps the control log: the named directory, or a private one."""
+    """The URL of the initializer's store: the named one, or a private directory."""
     if not options.store:
         private = private_directory(topology.name)
         closing.callback(PrivateHold(private).release)
-        return str(private)
-    path = Path(options.store).resolve()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConnectorError(f"the store {path} cannot be made: {error.strerror}.") from error
-    DirectoryLog(path).probe()
-    return str(path)
+        return store_url(str(private))
+    open_store(options.store, make=True)
+    return store_url(options.store)
 
 
 def installed_version() -> str:

@@ -1,1 +1,1 @@
-"""Control log and keyed state storage: one file a store."""
+"""Where the control log and the checkpoints lie: one file a kind of store."""

@@ -6,7 +6,8 @@
 
 The header is fixed because it is read for every frame. `headers` are room for what is to come
 (tracing) and mostly empty. The body of a BATCH is written by `BatchCodec`, of a SNAPSHOT by
-`encode_snapshot`, of a GENERATION by `zstream.wire.codec.encode_record`.
+`encode_snapshot`, of a BARRIER by `encode_barrier`, of a GENERATION by
+`zstream.wire.codec.encode_record`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,15 @@ import msgpack
 
 from zstream.errors import WireError
 from zstream.model.batch import Batch
-from zstream.model.ids import EntryId, FrameNumber, Generation, Incarnation, KeyGroup, Run
+from zstream.model.ids import (
+    EntryId,
+    Epoch,
+    FrameNumber,
+    Generation,
+    Incarnation,
+    KeyGroup,
+    Run,
+)
 from zstream.wire.values import Registry
 
 FRAME_VERSION = 1
@@ -31,6 +40,7 @@ FRAME_VERSION = 1
 _MAGIC = b"zf"
 _HEADER = Struct("<2sBBB3xIQQQQ")
 _SNAPSHOT = Struct("<QIIB")
+_BARRIER = Struct("<Q")
 _LITTLE = sys.byteorder == "little"
 
 
@@ -179,6 +189,20 @@ def _from_little(typecode: str, data: bytes) -> array[Any]:
     if not _LITTLE:
         column.byteswap()
     return column
+
+
+def encode_barrier(epoch: Epoch) -> bytes:
+    """The body of a BARRIER frame. Its run is that of its link."""
+    return _BARRIER.pack(epoch)
+
+
+def decode_barrier(body: bytes) -> Epoch:
+    """Raises WireError for what is no barrier."""
+    try:
+        (epoch,) = _BARRIER.unpack(body)
+    except StructError:
+        raise WireError("a barrier names no epoch.") from None
+    return Epoch(epoch)
 
 
 class SnapshotChunk(NamedTuple):

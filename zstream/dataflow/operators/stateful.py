@@ -48,6 +48,7 @@ class StatefulMap:
         keys = batch.keys
         assert keys is not None, "a stateful operator stands on a keyed stream"
         self._errors.begin()
+        self.state.touch(keys)
         outputs: list[Any] = []
         failed: list[int] = []
         pairs = zip(keys, batch.values, strict=True)

@@ -1,0 +1,123 @@
+"""Changes of one operator against a model: what an epoch writes is the state at its cut.
+
+Random batches set, change in place and drop states while slices are written, epochs get a manifest
+or none, key groups leave with their changes and come back. All that manifests hold, taken
+together, is at each manifest the state as it was at the cut.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zstream.dataflow.changes import Changes
+from zstream.dataflow.keyed_state import KeyedState
+from zstream.errors import CannotTravel
+from zstream.model.ids import KeyGroup
+from zstream.wire.values import Registry
+
+GROUPS = 3
+KEYS = list(range(9))
+
+keys = st.lists(st.sampled_from(KEYS), min_size=1, max_size=5)
+groups = st.sets(st.integers(0, GROUPS - 1))
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["change", "drop"]), keys),
+        st.tuples(st.just("take"), st.integers(1, 4)),
+        st.tuples(st.just("cut"), groups),
+        st.tuples(st.sampled_from(["manifest", "abandon"]), st.none()),
+        st.tuples(st.just("move"), st.integers(0, GROUPS - 1)),
+    ),
+    max_size=60,
+)
+
+
+def refuse(error: CannotTravel, key: Any, state: Any) -> None:
+    raise AssertionError(f"a list of ints was refused: {error}")
+
+
+class Model:
+    """One operator; stored: what manifests hold; at_cut: the state at the open epoch's cut."""
+
+    def __init__(self) -> None:
+        self.state = KeyedState({key: key % GROUPS for key in KEYS}, Registry())
+        self.changes: Changes = self.state.track(refuse)
+        self.whole = set(range(GROUPS))  # in no manifest yet
+        self.stored: dict[int, list[int]] = {}
+        self.at_cut: dict[int, list[int]] | None = None
+        self.bases: set[int] = set()
+        self.rows: list[tuple[int, int, list[int] | None]] = []
+        self.clock = 0
+
+    def change(self, keys: list[int]) -> None:
+        self.state.touch(keys)
+        for key in keys:
+            self.clock += 1
+            if key in self.state.states:
+                self.state.states[key].append(self.clock)
+            else:
+                self.state.states[key] = [self.clock]
+                self.state.remember(key)
+
+    def drop(self, keys: list[int]) -> None:
+        self.state.touch(keys)
+        for key in keys:
+            if key in self.state.states:
+                self.state.forget(key)
+
+    def cut(self, bases: set[int]) -> None:
+        self.abandon(None)
+        self.bases = bases | self.whole
+        self.changes.freeze(self.bases)
+        self.at_cut = deepcopy(self.state.states)
+        self.rows = []
+
+    def take(self, count: int) -> None:
+        if self.at_cut is not None:
+            rows = self.changes.take(count)
+            assert len(rows[0]) <= count
+            self.rows += deepcopy(list(zip(*rows, strict=True)))
+
+    def abandon(self, _: None) -> None:
+        if self.at_cut is not None:
+            self.changes.put_back()
+            self.whole |= self.bases
+            self.at_cut = None
+
+    def manifest(self, _: None) -> None:
+        if self.at_cut is None:
+            return
+        while self.changes.is_pending:
+            self.take(3)
+        for key in [key for key in self.stored if key % GROUPS in self.bases]:
+            del self.stored[key]
+        for group, key, state in self.rows:
+            assert group == key % GROUPS
+            self.stored.pop(key, None)
+            if state is not None:
+                self.stored[key] = state
+        assert self.stored == self.at_cut
+        self.changes.confirm()
+        self.whole -= self.bases
+        self.at_cut = None
+
+    def move(self, group: int) -> None:
+        """To another worker and back; no epoch is open then."""
+        self.abandon(None)
+        changed = self.state.changed(KeyGroup(group))
+        rows = self.state.snapshot(KeyGroup(group), refuse)
+        self.state.drop(KeyGroup(group))
+        assert self.state.changed(KeyGroup(group)) == []
+        self.state.install(KeyGroup(group), rows)
+        self.changes.add(changed)
+
+
+@given(steps)
+def test_manifests_hold_the_state_at_their_cut(steps: list[tuple[str, Any]]) -> None:
+    model = Model()
+    for name, argument in [*steps, ("cut", set()), ("manifest", None)]:
+        getattr(model, name)(argument)
