@@ -240,7 +240,7 @@ class Requests:
         me = request.member.incarnation
         for place, item in enumerate(self._line):
             if isinstance(item, tuple) and me in item:
-                says = self._in_turn(state, place, "grow")
+                says = self._in_turn(state, place, "grow") or "the batch is complete"
                 return self._reply(request, "waiting", says=says)
         batch = self._batch(request.kind)
         wanted = self._start_count - 1 if request.kind == "start" else request.worker_count
@@ -271,9 +271,9 @@ class Requests:
         return answer(request.request, "waiting", says)
 
     def _in_turn(self, state: ClusterState, place: int, kind: str) -> str:
-        """The sentence for who must wait."""
+        """The sentence for who must wait, or "" for who is next."""
         if state.open is None and place == 0:
-            return "Its turn is next."
+            return ""
         mine = RescaleId(f"{kind}-{state.rescales + 1 + place}")
         if state.open is None:
             return f"{mine} waits its turn."
