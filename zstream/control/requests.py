@@ -240,7 +240,9 @@ class Requests:
         me = request.member.incarnation
         for place, item in enumerate(self._line):
             if isinstance(item, tuple) and me in item:
-                says = self._in_turn(state, place, "grow") or "the batch is complete"
+                says = (
+                    self._in_turn(state, place, "grow") or "the batch is complete, its turn is next"
+                )
                 return self._reply(request, "waiting", says=says)
         batch = self._batch(request.kind)
         wanted = self._start_count - 1 if request.kind == "start" else request.worker_count
