@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zstream.model.ids import Generation, Incarnation, KeyGroup
+from zstream.model.ids import Epoch, Generation, Incarnation, KeyGroup, Run
 from zstream.model.membership import Member
-from zstream.model.records import GenerationOpened
+from zstream.model.records import EpochAbandoned, EpochOpened, GenerationOpened, Manifest
 from zstream.ports.log import LogAnswer, LogOperation
 from zstream.wire.messages import Answer, ClientRequest, Envelope, WaveCosts, WorkerStatistics
 
@@ -58,6 +58,7 @@ class LocalChanged:
     """How this worker's dataflow stands; see zstream.wire.messages.Report for the fields."""
 
     connected: tuple[Incarnation, ...]
+    run: Run
     generation: Generation
     installed: bool
     settled: bool
@@ -68,6 +69,11 @@ class LocalChanged:
     pressure: str
     sizes: tuple[tuple[KeyGroup, int], ...]
     costs: WaveCosts | None
+    durable: Epoch
+    oldest: Epoch
+    committed: Epoch
+    damaged: str
+    readable: tuple[str, ...]
     statistics: WorkerStatistics
     newest_dead_letters: tuple[bytes, ...]
 
@@ -117,8 +123,9 @@ class OpenStore:
 
 @dataclass(frozen=True)
 class ConnectPeers:
-    """Open links with these; those that are open already stay as they are."""
+    """Open links of this run with these; those that are open already stay as they are."""
 
+    run: Run
     peers: tuple[Member, ...]
 
 
@@ -131,6 +138,35 @@ class DisconnectPeers:
 @dataclass(frozen=True)
 class SwitchGeneration:
     opened: GenerationOpened
+
+
+@dataclass(frozen=True)
+class Recover:
+    """Drop all, read what `opened.restore` names, and go on in its run."""
+
+    opened: GenerationOpened
+
+
+@dataclass(frozen=True)
+class CutEpoch:
+    opened: EpochOpened
+
+
+@dataclass(frozen=True)
+class CommitEpoch:
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class AbandonEpoch:
+    abandoned: EpochAbandoned
+
+
+@dataclass(frozen=True)
+class CleanParts:
+    """Parts of epochs below this one are needed no more; that stands in the log."""
+
+    below: Epoch
 
 
 @dataclass(frozen=True)
@@ -155,6 +191,11 @@ Effect = (
     | ConnectPeers
     | DisconnectPeers
     | SwitchGeneration
+    | Recover
+    | CutEpoch
+    | CommitEpoch
+    | AbandonEpoch
+    | CleanParts
     | Say
     | Stop
 )

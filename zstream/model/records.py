@@ -8,13 +8,68 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zstream.model.ids import Incarnation, KeyGroup, LogNumber, RequestId, RescaleId, Run, Term
+from zstream.model.ids import (
+    Epoch,
+    Generation,
+    Incarnation,
+    KeyGroup,
+    LogNumber,
+    RequestId,
+    RescaleId,
+    Run,
+    Term,
+)
 from zstream.model.membership import Member, Placement, RoutingTable
 
 
 @dataclass(frozen=True)
+class EpochOpened:
+    """Every member cuts. Epochs rise over all runs."""
+
+    term: Term
+    nonce: int
+    run: Run
+    epoch: Epoch
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All parts of an epoch are durable: sinks commit, sources acknowledge, changes are forgotten.
+
+    authors: whose parts these are; each part's name is made of run, epoch and author.
+    oldest: no part of a lower epoch is needed any more, by this manifest or the kept ones before.
+    operators: the stateful ones, by name; key_groups: how many. Both must fit who goes on with it.
+    """
+
+    term: Term
+    nonce: int
+    run: Run
+    epoch: Epoch
+    authors: tuple[Incarnation, ...]
+    oldest: Epoch
+    operators: tuple[str, ...]
+    key_groups: int
+
+
+@dataclass(frozen=True)
+class EpochAbandoned:
+    """The epoch that is open has no manifest; what changed in it belongs to the next one."""
+
+    term: Term
+    nonce: int
+    run: Run
+    epoch: Epoch
+    cause: str
+
+
+@dataclass(frozen=True)
 class TermOpened:
-    """A leadership begins; its author is the leader until a newer one stands in the log."""
+    """A leadership begins; its author is the leader until a newer one stands in the log.
+
+    begins: "" within a cluster's life; "resume" when the whole cluster had ended and starts again
+    from its newest manifest, "fresh" when it starts again from nothing: the members that stand in
+    the log are gone. savepoint: the manifest that a fresh start begins from, if it has one.
+    """
 
     term: Term
     nonce: int
@@ -22,6 +77,8 @@ class TermOpened:
     name: str
     cluster: str  # the cluster's id, the same in all of its terms
     cause: str
+    begins: str
+    savepoint: Manifest | None
 
 
 @dataclass(frozen=True)
@@ -51,10 +108,11 @@ class RescaleOpened:
 class GenerationOpened:
     """The next routing table. All switch to it; moves are the difference to the one before.
 
-    fresh: key groups that a dead worker owned, or had still to hand over to their new owner, who
-    starts them empty where no whole copy is left.
-    wave, waves: which wave of its rescale this is (1-based); 0 of 0 for a removal after a death
-    and for the generation that lets the leavers go.
+    run: when it is higher than before, this is a recovery: all members drop links and state and
+    begin again from `restore`, the manifest that holds what they own; None for nothing at all.
+    Within a run `restore` says where the run began.
+    wave, waves: which wave of its rescale this is (1-based); 0 of 0 for a recovery and for the
+    generation that lets the leavers go.
     """
 
     term: Term
@@ -65,7 +123,7 @@ class GenerationOpened:
     rescale: RescaleId
     wave: int
     waves: int
-    fresh: tuple[KeyGroup, ...]
+    restore: Manifest | None
     cause: str
 
 
@@ -135,7 +193,10 @@ class Base:
     run: Run
     rescales: int  # how many were ever opened: the number in the next rescale's id
     generation: GenerationOpened | None
-    moving: tuple[tuple[KeyGroup, Incarnation], ...]  # by the newest wave, and from whom
+    newest: Generation  # the highest number of a generation there ever was
+    epochs: Epoch  # the highest number of an epoch there ever was
+    epoch: EpochOpened | None  # the one that is open
+    manifests: tuple[Manifest, ...]  # those that are kept, ascending
     open: RescaleOpened | None
     closed: tuple[RescaleClosed, ...]
     shutdown: ShutdownOpened | None
@@ -147,6 +208,9 @@ LogRecord = (
     | Renewed
     | RescaleOpened
     | GenerationOpened
+    | EpochOpened
+    | Manifest
+    | EpochAbandoned
     | RescaleClosed
     | ShutdownOpened
     | ShutdownClosed

@@ -1,7 +1,18 @@
 """What a source and a sink are to the engine: two small objects, opened on a worker.
 
 A *spec* (in the topology) is a frozen value that says what is wanted. A reader or writer is the
-open thing. None of the methods may block; the loop calls them between batches.
+open thing. None of the methods but `Writer.commit` may block; the loop calls them between batches.
+
+What a source gives again after a crash, and what a sink holds back until a checkpoint is decided,
+is between these two and the engine:
+
+    Reader   position()          at each cut: where to go on; it is kept in the checkpoint
+             acknowledge(p)      the checkpoint with it is decided: what is before it is done with
+             seek(p)             a recovery: go back to there
+    Writer   prepare(epoch)      at each cut: the output since the cut before, as a value; it is
+                                 kept in the checkpoint
+             commit(...)         the checkpoint with it is decided: show it to the world
+             abort()             a recovery: what is in no decided checkpoint never was
 """
 
 from __future__ import annotations
@@ -24,10 +35,17 @@ class Reader(Protocol):
         """Up to `limit` undecoded records, in order, [] for none now. Raises EndOfInput."""
 
     def position(self) -> Any:
-        """Where `read` goes on, made of msgpack types; opaque to the engine, ordered."""
+        """Where `read` goes on, made of msgpack types; opaque to the engine. Never None."""
 
     def acknowledge(self, position: Any) -> None:
-        """Everything before `position` is in a committed checkpoint."""
+        """Everything before `position`, which `position` gave, is in a decided checkpoint."""
+
+    def seek(self, position: Any) -> int:
+        """Give what comes after `position` again; it came from `position` here or elsewhere.
+
+        None: from the beginning. Returns how many records that were given already cannot be given
+        again: 0 for a source that can be replayed.
+        """
 
     def descriptors(self) -> Sequence[int]:
         """File descriptors; when one is readable `read` may have something."""
@@ -66,11 +84,28 @@ class Writer(Protocol):
     def waits_for(self) -> str:
         """What a person must do before this sink takes anything, or ""."""
 
+    def uncommitted_bytes(self) -> int:
+        """What was written and waits for its checkpoint; 0 for a sink that holds nothing back."""
+
     def prepare(self, epoch: int) -> Any:
-        """Close the output of this epoch and name it, for a manifest; None if it cannot."""
+        """Close the output since the last call; from now on it is the engine's to keep.
 
-    def commit(self, prepared: Any) -> None: ...
+        Returns it, or whatever `commit` needs to find it anywhere, made of msgpack types; None for
+        no output, and always None where what is written goes out at once.
+        """
 
-    def abort(self, prepared: Any) -> None: ...
+    def commit(self, epoch: int, author: int, outputs: Sequence[Any]) -> None:
+        """Show the world what was prepared; `epoch` and `author` (who prepared it) name it.
+
+        Called beside the loop, in a thread, one call at a time for a sink; it may block for some
+        seconds. All workers' output of an epoch is committed before that of the next one. Called
+        again with the same arguments after a failure or a crash, also on another worker: what is
+        there already must not be shown twice. outputs: in order.
+        Raises OSError or ConnectorError where it was not, or perhaps not, done; then it is called
+        again, and the sentence is shown meanwhile.
+        """
+
+    def abort(self) -> None:
+        """Forget what was written since the last `prepare`: its records will come again."""
 
     def close(self) -> None: ...

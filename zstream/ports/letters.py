@@ -19,8 +19,19 @@ class DeadLetter(NamedTuple):
 
 
 class DeadLetters(Protocol):
+    """A sink of the engine's own: letters are part of the epoch in which they were written."""
+
     def add(self, letter: DeadLetter) -> None:
         """Keep it; never blocks for long and never raises."""
+
+    def prepare(self, epoch: int) -> Any:
+        """As of a `zstream.ports.connectors.Writer`."""
+
+    def commit(self, epoch: int, author: int, outputs: Sequence[Any]) -> None:
+        """As of a `zstream.ports.connectors.Writer`: beside the loop, once for each name."""
+
+    def abort(self) -> None:
+        """As of a `zstream.ports.connectors.Writer`."""
 
     def newest(self) -> Sequence[Mapping[str, Any]]:
         """The newest letters, oldest first, as plain values, to be shown."""

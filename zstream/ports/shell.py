@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from zstream.ports.connectors import Reader, Writer
+from zstream.ports.desk import CheckpointDesk
 from zstream.ports.letters import DeadLetters
 from zstream.ports.log import LogDesk
 from zstream.ports.transport import Transport
@@ -28,6 +29,9 @@ class Shell(Protocol):
 
     @property
     def log(self) -> LogDesk: ...
+
+    @property
+    def desk(self) -> CheckpointDesk: ...
 
     @property
     def dead_letters(self) -> DeadLetters: ...

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zstream.model.ids import (
+    Epoch,
     FrameNumber,
     Generation,
     Incarnation,
@@ -66,6 +67,7 @@ class WorkerStatistics:
     dead_letters: int
     late_records: int
     oldest_ms: float
+    records_lost: int  # that a source gave, and after a recovery cannot give again
     waits_for: tuple[str, ...]  # "sink totals: nobody listens at 127.0.0.1:7002", and the like
 
 
@@ -80,9 +82,15 @@ class Report:
     sent, applied: data frames ever sent to peers / applied from peers, for the drain.
     ended: every source placed here has reached its end.
     sizes: bytes of state by key group owned here, only while the leader plans; else empty.
+    durable: the newest epoch of `run` whose part from here is durable; oldest: the lowest epoch
+    of a part that is needed for it.
+    committed: all output that manifests up to this epoch name, and this worker is to commit, is.
+    damaged: why the manifest that `run` begins with cannot be read here, or "".
+    readable: sources that can be read here, were they placed here.
     """
 
     name: WorkerName
+    run: Run
     generation: Generation
     connected: tuple[Incarnation, ...]
     installed: bool
@@ -95,6 +103,11 @@ class Report:
     pressure: str
     sizes: tuple[tuple[KeyGroup, int], ...]
     costs: WaveCosts | None
+    durable: Epoch
+    oldest: Epoch
+    committed: Epoch
+    damaged: str
+    readable: tuple[str, ...]
     statistics: WorkerStatistics
     newest_dead_letters: tuple[bytes, ...]  # each by `zstream.wire.codec.encode_plain`
 
