@@ -42,9 +42,9 @@ class Config:
     # Liveness.
     pulse_interval_ms: int = 200  # heartbeats, sent from beside the loop
     report_interval_ms: int = 200  # level-triggered reports to the leader, also sent on change
-    lease_ms: int = 2000  # a follower that hears no leader for this long becomes a candidate
-    stagger_ms: int = 400  # candidates try in order of seniority, this far apart
-    dead_after_ms: int = 6000  # longer than a lease: a false death costs more than a late one
+    lease_ms: int = 1000  # a follower that hears no leader for this long becomes a candidate
+    stagger_ms: int = 200  # candidates try in order of seniority, this far apart
+    dead_after_ms: int = 2000  # longer than a lease: a false death costs a recovery of everybody
     busy_after_ms: int = 1000  # user code that holds the loop longer is reported as busy
 
     # Joining and leaving.
@@ -63,6 +63,10 @@ class Config:
     wave_groups_max: int = 128  # so that a wave of empty groups is still short
 
     # Checkpoints.
+    checkpoint_interval_ms: int = 1000  # what a death repeats, and how long a sink holds back
+    epoch_deadline_ms: int = 30_000  # a checkpoint that is not whole by then is abandoned
+    uncommitted_bytes_max: int = 64 * MIB  # output held back for its checkpoint; then sources stop
+    manifests_kept: int = 2  # checkpoints of which all parts are still there, the newest included
     part_slice_bytes: int = 64 * KIB  # of a part, written in one turn: bounds how long it takes
     part_cycle_epochs: int = 256  # in so many, each key group that changes is written whole once
 
