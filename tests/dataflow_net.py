@@ -19,7 +19,6 @@ from zstream.model.ids import (
     Epoch,
     Generation,
     Incarnation,
-    KeyGroup,
     RescaleId,
     Run,
     Term,
@@ -86,7 +85,6 @@ class Net:
         self.workers: dict[int, Worker] = {}
         self.frames: dict[tuple[int, int], list[bytes]] = {}
         self.pace: dict[tuple[int, int], float] = {}  # how often a way is served; some are slow
-        self.stuck: set[int] = set()  # whose frames stay in the network for now
         self.reports: list[tuple[int, int, LinkReport]] = []
         self.emitted: list[tuple[int, str, Any]] = []
         self.letters: list[DeadLetter] = []
@@ -138,11 +136,9 @@ class Net:
             "connected",
         )
 
-    def open_generation(
-        self, numbers: list[int], owners: list[int], fresh: tuple[int, ...]
-    ) -> None:
+    def open_generation(self, numbers: list[int], owners: list[int]) -> None:
         """The leader appends; its word reaches each member some time, or never if it is late."""
-        opened = self.next_generation(numbers, owners, fresh)
+        opened = self.next_generation(numbers, owners)
         for number in numbers:
             dataflow = self.workers[number].dataflow
             self.workers[number].told.append(partial(self._switch, dataflow, opened))
@@ -150,9 +146,7 @@ class Net:
     def _switch(self, dataflow: Dataflow, opened: GenerationOpened) -> None:
         dataflow.switch(opened, self.now)
 
-    def next_generation(
-        self, numbers: list[int], owners: list[int], fresh: tuple[int, ...]
-    ) -> GenerationOpened:
+    def next_generation(self, numbers: list[int], owners: list[int]) -> GenerationOpened:
         """Appended, and nobody told yet."""
         before = self.opened.table.generation if self.opened else 0
         members = tuple(member_of(number) for number in numbers)
@@ -172,7 +166,7 @@ class Net:
             RescaleId("grow-1"),
             1,
             1,
-            tuple(KeyGroup(group) for group in fresh),
+            None,
             "test",
         )
         return self.opened
@@ -243,11 +237,7 @@ class Net:
             way[-1], way[-2] = way[-2], way[-1]
 
     def _deliver_frame(self) -> None:
-        ways = [
-            way
-            for way, frames in self.frames.items()
-            if frames and way[1] in self.workers and way[0] not in self.stuck
-        ]
+        ways = [way for way, frames in self.frames.items() if frames and way[1] in self.workers]
         if ways:
             for way in ways:
                 self.pace.setdefault(way, self.random.choice((1.0, 1.0, 0.2, 0.03)))

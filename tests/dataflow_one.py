@@ -8,7 +8,7 @@ from typing import Any
 
 from zstream.config import Config
 from zstream.dataflow.engine import Dataflow
-from zstream.model.ids import Generation, Incarnation, KeyGroup, RescaleId, Run, Term, WorkerName
+from zstream.model.ids import Generation, Incarnation, RescaleId, Run, Term, WorkerName
 from zstream.model.membership import Member, Placement, RoutingTable
 from zstream.model.records import GenerationOpened
 from zstream.ports.letters import DeadLetter
@@ -21,7 +21,6 @@ def generation(
     number: int,
     workers: list[int],
     owners: list[int],
-    fresh: tuple[int, ...] = (),
     pinned: dict[str, str] | None = None,
 ) -> GenerationOpened:
     """A generation over `workers`; `owners` are workers, one for each key group."""
@@ -34,10 +33,9 @@ def generation(
         tuple(workers.index(owner) for owner in owners),
         tuple(range(len(workers))),
     )
-    groups = tuple(KeyGroup(group) for group in fresh)
     placement = Placement({}, {step: WorkerName(name) for step, name in (pinned or {}).items()})
     return GenerationOpened(
-        Term(1), 1, Run(1), table, placement, RescaleId("grow-1"), 1, 1, groups, "test"
+        Term(1), 1, Run(1), table, placement, RescaleId("grow-1"), 1, 1, None, "test"
     )
 
 

@@ -223,7 +223,7 @@ class RecoveryNet(Net):
         self.epoch, self.open = Epoch(0), None
         self.counts["recoveries"] += 1
         self.place(numbers)
-        opened = self.next_generation(numbers, owners, ())
+        opened = self.next_generation(numbers, owners)
         for number in numbers:
             worker = self.workers[number]
             worker.told.append(partial(self.restore, number, self.run, opened))

@@ -109,7 +109,7 @@ class Schedule:
         for number in self.members:
             self.net.seek(number, {})
         self.net.connect()
-        self.net.open_generation(self.members, self.anyhow(), ())
+        self.net.open_generation(self.members, self.anyhow())
 
     def anyhow(self) -> list[int]:
         return [self.random.choice(self.members) for _ in range(GROUPS)]
@@ -156,9 +156,7 @@ class Schedule:
 
     def wave(self) -> None:
         self.net.until(self.net.is_done, "done")
-        self.net.open_generation(
-            self.members, moved(self.random, self.net.owners(), self.members), ()
-        )
+        self.net.open_generation(self.members, moved(self.random, self.net.owners(), self.members))
         self.play(150)
         if not self.may_crash():
             self.net.until(self.net.is_done, "done")
@@ -195,7 +193,7 @@ class Schedule:
         rest = [number for number in self.members if number != leaver]
         self.net.until(self.net.is_done, "done")
         owners = [self.random.choice(rest) if o == leaver else o for o in self.net.owners()]
-        self.net.open_generation(self.members, owners, ())
+        self.net.open_generation(self.members, owners)
         self.play(150)
         if self.may_crash():
             return
@@ -203,7 +201,7 @@ class Schedule:
         self.net.until(self.net.workers[leaver].dataflow.empty, "empty")
         self.last_epoch()
         self.members = rest
-        self.net.open_generation(rest, owners, ())
+        self.net.open_generation(rest, owners)
         self.net.until(self.net.is_done, "done")
         self.net.kill(leaver)
         self.net.drop_links(leaver)

@@ -90,7 +90,7 @@ def epoch_in_a_wave(patch: Patch) -> None:
 
     def wave(self: Schedule) -> None:
         self.net.until(self.net.is_done, "done")
-        self.net.open_generation(self.members, self.anyhow(), ())
+        self.net.open_generation(self.members, self.anyhow())
         self.play(50)
         self.net.open_epoch()
         self.play(150)

@@ -90,10 +90,10 @@ def test_a_cut_is_made_once_an_epoch_and_only_in_its_run() -> None:
         return {"in": 5}, {"out": "token"}
 
     worker._at_cut = at_cut
-    worker.cut(NEXT_RUN, Epoch(1), 0.0)
-    worker.cut(RUN, Epoch(2), 0.0)
-    worker.cut(RUN, Epoch(2), 0.0)
-    worker.cut(RUN, Epoch(1), 0.0)
+    assert not worker.cut(NEXT_RUN, Epoch(1), 0.0)
+    assert worker.cut(RUN, Epoch(2), 0.0)
+    assert not worker.cut(RUN, Epoch(2), 0.0)
+    assert not worker.cut(RUN, Epoch(1), 0.0)
     assert cuts == [2]
     assert worker.part(Epoch(1)) is None
     worker.flush(0.0)
@@ -112,6 +112,12 @@ def test_prepared_output_is_kept_until_a_manifest() -> None:
     worker.abandon(Epoch(1))
     assert written(worker, 2).prepared == {"out": ["t1", "t2"]}
     assert written(worker, 3).prepared == {"out": ["t3"]}
+    worker.cut(RUN, Epoch(4), 0.0)
+    worker.flush(0.0)
+    assert worker.part(Epoch(4)) is not None
+    assert worker.manifest_appended(Epoch(3)) == {}, "an epoch that is not open here"
+    assert worker.manifest_appended(Epoch(4)) == {"out": ["t4"]}, "what to commit"
+    assert worker.manifest_appended(Epoch(4)) == {}, "it is told once"
 
 
 def test_a_part_waits_for_the_barriers_of_all_members_and_keeps_what_comes_before() -> None:
@@ -239,8 +245,13 @@ def test_old_parts_are_let_go_of_within_two_cycles() -> None:
     parts = []
     for epoch in range(1, 60):
         worker.feed("in", ["a", "b", "c", "d", "e", f"k{epoch}"])
-        parts.append(written(worker, epoch))
-        named.append(len(parts[-1].history.names))
+        worker.cut(RUN, Epoch(epoch), 0.0)
+        worker.flush(0.0)
+        parts.append(opened_by_epoch(worker, epoch))
+        names = parts[-1].history.names
+        assert worker.oldest(Epoch(epoch)) == min(name.epoch for name in names)
+        worker.manifest_appended(Epoch(epoch))
+        named.append(len(names))
     assert max(named) <= 16
     needed = [part for part in parts if part.name in parts[-1].history.names]
     after = recovered(several, *needed)
@@ -343,6 +354,8 @@ def test_a_manifest_without_this_workers_part_is_a_bug() -> None:
     several.workers[1].cut(RUN, Epoch(1), 0.0)
     with pytest.raises(InvariantBroken, match="no part of worker 1"):
         several.workers[1].manifest_appended(Epoch(1))
+    with pytest.raises(InvariantBroken, match="not open on worker 1"):
+        several.workers[1].oldest(Epoch(2))
 
 
 def test_a_barrier_that_names_no_epoch_is_refused() -> None:

@@ -224,59 +224,6 @@ def test_installed_is_not_settled() -> None:
     assert several.workers[1].progress() == (2, True, True)
 
 
-def test_groups_of_the_dead_start_empty_once_everybody_knows() -> None:
-    """Worker 3 dies with two groups; 1 gets them, and begins when 2 has switched, too."""
-    several = Several(counted, [1, 2, 3])
-    several.switch(generation(1, [1, 2, 3], [1, 2, 3, 3]))
-    several.workers[1].feed("in", list("abcdefgh"))
-    several.settle()
-    del several.workers[3]
-    removal = generation(2, [1, 2], [1, 2, 1, 1], fresh=(2, 3))
-    several.workers[1].switch(removal, several.now)
-    several.workers[1].flush(several.now)
-    assert several.workers[1].key_groups == {0}
-    several.workers[2].switch(removal, several.now)
-    for number in (1, 2):
-        several.workers[number].close_link(THREE)
-    several.settle()
-    assert several.workers[1].key_groups == {0, 2, 3}
-    for number in (1, 2):
-        assert several.workers[number].progress() == (2, True, True)
-
-
-def test_a_group_whose_target_died_stays_when_it_is_given_back() -> None:
-    """Not shipped yet: its state is whole, and no record of it is lost."""
-    several = Several(counted, [1, 2, 3])
-    several.switch(generation(1, [1, 2, 3], [1] * 4))
-    several.workers[1].feed("in", list("aab"))
-    several.settle()
-    several.switch(generation(2, [1, 2, 3], [3] * 4))
-    del several.workers[3]
-    several.switch(generation(3, [1, 2], [1] * 4, fresh=(0, 1, 2, 3)))
-    for number in (1, 2):
-        several.workers[number].close_link(THREE)
-    several.workers[1].feed("in", list("a"))
-    several.settle()
-    assert several.out[-1] == (1, ("a", 3))
-    assert several.workers[1].progress() == (3, True, True)
-
-
-def test_a_group_whose_origin_died_in_the_midst_starts_empty_at_its_target() -> None:
-    several = Several(counted, [1, 2, 3])
-    several.switch(generation(1, [1, 2, 3], [3] * 4))
-    several.settle()
-    several.switch(generation(2, [1, 2, 3], [2] * 4))
-    several.workers[1].feed("in", ["a"])
-    step(several, 1, 2)
-    del several.workers[3]
-    several.switch(generation(3, [1, 2], [2] * 4))
-    for number in (1, 2):
-        several.workers[number].close_link(THREE)
-    several.settle()
-    assert several.out == [(2, ("a", 1))]
-    assert several.workers[2].progress() == (3, True, True)
-
-
 def test_a_record_for_a_group_that_is_nowhere_near_is_a_bug() -> None:
     """It is never dropped in silence."""
     several = Several(counted, [1, 2])
@@ -310,22 +257,3 @@ def test_what_is_being_filled_counts_as_sent_before_the_ship() -> None:
     several.settle()
     assert groups[first] in several.workers[1].key_groups
     assert several.out == [(3, str((first, 1)))]
-
-
-def test_what_the_dead_sent_last_is_dropped_when_it_comes_too_late() -> None:
-    """It was routed to worker 2, which has handed the group over without waiting for the dead."""
-    several = Several(counted, [1, 2, 3])
-    several.switch(generation(1, [1, 2, 3], [2] * 4))
-    several.settle()
-    several.workers[3].feed("in", ["a"])
-    several.workers[3].flush(several.now)
-    late = several.frames(3, 2)
-    del several.workers[3]
-    several.switch(generation(2, [1, 2, 3], [1] * 4))
-    several.switch(generation(3, [1, 2], [1] * 4))
-    several.settle()
-    assert several.workers[2].key_groups == frozenset()
-    for frame in late:
-        several.workers[2].receive(frame, several.now)
-    assert several.workers[2].frames_dropped == 1
-    assert several.out == []

@@ -212,19 +212,37 @@ class Checkpoint:
         spans.update(dict.fromkeys(opened.bases, Span(opened.epoch, opened.epoch)))
         return History(spans, covered({*self._names, opened.writer.name}, spans.values()))
 
-    def manifest_appended(self, epoch: Epoch) -> None:
-        """What is in this epoch's part is safe. Of another epoch than the open one: ignored."""
-        opened = self._open
-        if opened is None or opened.epoch != epoch:
-            return
-        if opened.part is None:
-            raise InvariantBroken(f"epoch {epoch} has a manifest, and no part of worker {self._me}")
+    def oldest(self, epoch: Epoch) -> Epoch:
+        """The lowest epoch of a part that this one's history names. Its part is there."""
+        opened = self._finished(epoch)
+        if opened is None:
+            raise InvariantBroken(f"epoch {epoch} is not open on worker {self._me}")
+        return min((name.epoch for name in opened.history.names), default=epoch)
+
+    def manifest_appended(self, epoch: Epoch) -> dict[str, list[Any]]:
+        """What is in this epoch's part is safe; returns the prepared output that is in it.
+
+        Of another epoch than the open one: ignored.
+        """
+        opened = self._finished(epoch)
+        if opened is None:
+            return {}
         self._spans = dict(opened.history.spans)
         self._names = set(opened.history.names)
-        self._prepared.clear()
+        prepared, self._prepared = self._prepared, {}
         for operator in self._operators.values():
             operator.state.track(operator.refuse_state).confirm()
         self._open = None
+        return prepared
+
+    def _finished(self, epoch: Epoch) -> _Open | None:
+        """The epoch, if it is open. Raises InvariantBroken as long as it has no part."""
+        opened = self._open
+        if opened is None or opened.epoch != epoch:
+            return None
+        if opened.part is None:
+            raise InvariantBroken(f"epoch {epoch} has a manifest, and no part of worker {self._me}")
+        return opened
 
     def abandon(self, epoch: Epoch) -> None:
         """There will be no manifest of this epoch; its barriers make no cut any more."""

@@ -230,10 +230,10 @@ class Dataflow:
         """Route by this generation from here on, and say so on every link, in order with the data.
 
         At the leader's word or at a peer's marker, whichever comes first; an older or equal
-        generation changes nothing. What was being filled was routed by the table before, so it
-        goes first.
+        generation, or one of another run, changes nothing. What was being filled was routed by the
+        table before, so it goes first.
         """
-        if opened.table.generation <= self._migration.table.generation:
+        if opened.run != self.run or opened.table.generation <= self._migration.table.generation:
             return
         self._exchange.cut()
         self._checkpoint.put_back()  # no wave starts while an epoch is open: it is decided
@@ -281,19 +281,19 @@ class Dataflow:
 
     # ------------------------------------------------------------ epochs
 
-    def cut(self, run: Run, epoch: Epoch, now: float) -> None:
-        """Close the epoch here, between two batches, and say so on every link.
+    def cut(self, run: Run, epoch: Epoch, now: float) -> bool:
+        """Close the epoch here, between two batches, and say so on every link; whether it did.
 
         At the leader's word or at a peer's barrier, whichever comes first; of another run, or for
         an epoch not above the newest one, it changes nothing. Nor does it in the midst of a wave:
         no epoch is opened then, so this one was abandoned.
         """
         if run != self.run or epoch <= self._checkpoint.newest:
-            return
+            return False
         table = self._migration.table
         if table.member(self._me) is None or not self._migration.is_installed():
             self._checkpoint.abandon(epoch)
-            return
+            return False
         self._exchange.cut()
         positions, prepared = self._at_cut(epoch)
         members = [member.incarnation for member in table.members]
@@ -301,6 +301,7 @@ class Dataflow:
         barrier = encode_barrier(epoch)
         for peer in self._peers.values():
             peer.push(FrameKind.BARRIER, barrier)
+        return True
 
     def take_cuts(self) -> list[Epoch]:
         """Epochs cut at a peer's barrier, not yet taken; for the agent to learn of."""
@@ -317,9 +318,19 @@ class Dataflow:
         """What this worker's part of an epoch of this run is called."""
         return PartName(self.run, epoch, self._me)
 
-    def manifest_appended(self, epoch: Epoch) -> None:
-        """The manifest of this epoch of this run stands in the control log."""
-        self._checkpoint.manifest_appended(epoch)
+    def oldest(self, epoch: Epoch) -> Epoch:
+        """The lowest epoch of a part that is needed for this one. Raises InvariantBroken where
+        `part` gives none.
+        """
+        return self._checkpoint.oldest(epoch)
+
+    def manifest_appended(self, epoch: Epoch) -> Mapping[str, list[Any]]:
+        """The manifest of this epoch of this run stands in the control log.
+
+        Returns what is to be committed now, by sink: what each prepared since the manifest before,
+        in the order of epochs. Nothing where the epoch is not open here: it is with the next one.
+        """
+        return self._checkpoint.manifest_appended(epoch)
 
     def abandon(self, epoch: Epoch) -> None:
         """This epoch of this run will have no manifest; that stands in the control log."""
@@ -410,11 +421,6 @@ class Dataflow:
         return max(0.0, self._migration.waited(now), *waits) * 1000
 
     @property
-    def records_lost(self) -> int:
-        """Records that came for state which was lost with a worker that died."""
-        return self._migration.records_lost
-
-    @property
     def key_groups(self) -> frozenset[int]:
         """Key groups that are live here: this worker and no other applies records to them."""
         return frozenset(self._migration.live)
@@ -451,9 +457,6 @@ class Dataflow:
             raise WireError(f"a batch for entry {number}, where nothing comes in from a peer")
         if entry.route == "keyed" and (batch.keys is None or batch.groups is None):
             raise WireError(f"a batch without keys for entry {number}, which is by key")
-        if not self._migration.is_member(peer.incarnation):
-            self.frames_dropped += 1  # taken for dead: its key groups have gone on without it
-            return
         peer.batches_applied += 1
         self._checkpoint.keep_in_flight(peer, body)
         self._admit(entry, batch, size / max(1, len(batch)))
@@ -467,9 +470,7 @@ class Dataflow:
         peer.marker = max(peer.marker, opened.table.generation)
 
     def _on_barrier(self, peer: Peer, epoch: Epoch, now: float) -> None:
-        before = self._checkpoint.open_epoch
-        self.cut(self.run, epoch, now)
-        if before != self._checkpoint.open_epoch == epoch:
+        if self.cut(self.run, epoch, now):
             self._cuts.append(epoch)
         peer.barrier = max(peer.barrier, epoch)
 

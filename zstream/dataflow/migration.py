@@ -12,8 +12,7 @@ Target:
   3. DRAIN    applies what waited, a bounded number of records at a time; what comes in the
               meantime waits behind it; then the group is live
 
-A removal after a death may come at any time in between: the dead are not waited for, their
-groups start empty, and what still can be completed is completed.
+A death in between ends the run: a recovery begins another one, and nothing of this is left.
 """
 
 from __future__ import annotations
@@ -64,12 +63,10 @@ class _Waiting(NamedTuple):
 class _Hold:
     """One key group between this worker's switch and the end of its drain."""
 
-    def __init__(self, origin: Incarnation | None, since: float) -> None:
-        self.origin = origin  # None: not known to a joiner
+    def __init__(self, since: float) -> None:
         self.since = since
         self.chunks: list[bytes] = []
         self.installed = False
-        self.orphaned = Generation(0)  # since this generation no snapshot will come
         self.waiting: deque[_Waiting] = deque()
 
 
@@ -85,7 +82,6 @@ class _Outgoing:
         self.generation = generation
         self.awaited = awaited  # members of the table before: their markers
         self.targets = targets
-        self.lost: set[KeyGroup] = set()  # begun anew elsewhere, because the target died
         self.sent: dict[Incarnation, int] | None = None  # to be settled; known with the markers
 
 
@@ -106,7 +102,6 @@ class Migration:
         self.table: RoutingTable = EMPTY_TABLE
         self.live: set[int] = set()
         self.hold_bytes = 0.0
-        self.records_lost = 0  # of groups whose state was lost with a worker that died
         self._me = me
         self._config = config
         self._registry = registry
@@ -114,7 +109,6 @@ class Migration:
         self._operators = operators
         self._checkpoint = checkpoint
         self._apply = apply
-        self._members: frozenset[Incarnation] = frozenset()
         self._holds: dict[KeyGroup, _Hold] = {}
         self._outgoing: list[_Outgoing] = []
         self._sent: dict[Incarnation, int] | None = None  # until all was installed; to be settled
@@ -129,90 +123,48 @@ class Migration:
         old, new = self.table, opened.table
         self.opened, self.table = opened, new
         self._sent = None
-        self._members = frozenset(member.incarnation for member in new.members)
         arriving, leaving = self._moves(old, new)
         if new.generation == FIRST_GENERATION:
-            self.live.update(group for group, _ in arriving)
+            self.live.update(arriving)
             return
         if arriving or leaving:
             self._costs_of, self._held, self._pauses = new.generation, 0, []
-        fresh = frozenset(opened.fresh)
-        for group, origin in arriving:
-            if group in self.live:
-                self._stay(group)
-            else:
-                self._holds[group] = _Hold(origin, now)
-        self._release_orphans(fresh)
+        for group in arriving:
+            self._holds[group] = _Hold(now)
         if leaving:
             awaited = frozenset(m.incarnation for m in old.members) - {self._me}
             self._outgoing.append(_Outgoing(new.generation, awaited, dict(leaving)))
-        self._give_up_lost()
 
     def restore(self, opened: GenerationOpened) -> None:
         """A run begins with this table: what is owned is live, with what a checkpoint had of it."""
         self.opened, self.table = opened, opened.table
-        self._members = frozenset(member.incarnation for member in opened.table.members)
         self.live.update(opened.table.groups_of(self._me))
 
     def _moves(
         self, old: RoutingTable, new: RoutingTable
-    ) -> tuple[list[tuple[KeyGroup, Incarnation | None]], list[tuple[KeyGroup, Incarnation]]]:
-        """(group, origin) that come here and (group, target) that go.
+    ) -> tuple[list[KeyGroup], list[tuple[KeyGroup, Incarnation]]]:
+        """Groups that come here and (group, target) that go.
 
         A joiner learns the table before from the hellos; should it not, then all that it owns
-        comes to it, it knows not from whom.
+        comes to it.
         """
         if not old.members:
-            return [(group, None) for group in new.groups_of(self._me)], []
+            return new.groups_of(self._me), []
         before = [member.incarnation for member in old.members]
         after = [member.incarnation for member in new.members]
-        arriving: list[tuple[KeyGroup, Incarnation | None]] = []
+        arriving: list[KeyGroup] = []
         leaving: list[tuple[KeyGroup, Incarnation]] = []
         for number, owner in enumerate(old.owners):
             group, origin, target = KeyGroup(number), before[owner], after[new.owners[number]]
             if origin == target:
                 continue
             if target == self._me:
-                arriving.append((group, origin))
+                arriving.append(group)
             elif origin == self._me:
                 if group in self._holds:
                     raise InvariantBroken(f"key group {group} moves on before it was installed")
                 leaving.append((group, target))
         return arriving, leaving
-
-    def _stay(self, group: KeyGroup) -> None:
-        """It comes back from a target that died before it was shipped: it never left."""
-        for outgoing in self._outgoing:
-            outgoing.targets.pop(group, None)
-
-    def _give_up_lost(self) -> None:
-        """A group whose target died before it was shipped starts empty somewhere, so the copy here
-        must not live on. What still comes for it, routed by the table before, is lost with it.
-        """
-        for outgoing in self._outgoing:
-            for group, target in list(outgoing.targets.items()):
-                if target not in self._members:
-                    del outgoing.targets[group]
-                    outgoing.lost.add(group)
-                    self._forget(group)
-
-    def _release_orphans(self, fresh: frozenset[KeyGroup]) -> None:
-        """No snapshot will come from the dead; what is not whole by now starts empty.
-
-        Not at once: a copy may live on with one that has not heard of the death, and was to ship
-        it to the dead. When everybody's marker is in, there is none.
-        """
-        for group, hold in self._holds.items():
-            lost = group in fresh or (hold.origin is not None and hold.origin not in self._members)
-            if lost and not hold.installed and not hold.orphaned:
-                hold.chunks.clear()
-                hold.orphaned = self.table.generation
-
-    def is_member(self, peer: Incarnation) -> bool:
-        """Whether the newest table has it. It may be open and no member: then it is dead, for what
-        a leaver had to send was settled, and a joiner's first frames came behind its marker.
-        """
-        return peer in self._members
 
     # ------------------------------------------------------------ hold
 
@@ -235,9 +187,6 @@ class Migration:
         group = KeyGroup(batch.groups[row] if batch.groups is not None else 0)
         hold = self._holds.get(group)
         if hold is None:
-            if any(group in outgoing.lost for outgoing in self._outgoing):
-                self.records_lost += 1
-                return
             raise InvariantBroken(
                 f"worker {self._me} at generation {self.table.generation} got a record of key "
                 f"group {group}, which it neither holds nor owns"
@@ -263,9 +212,7 @@ class Migration:
         if generation > self.table.generation:
             raise InvariantBroken(f"key group {group} came before generation {generation}")
         hold = self._holds.get(group)
-        if hold is None or hold.installed or hold.orphaned:
-            return  # it was started empty, because its origin was taken for dead
-        if index != len(hold.chunks):
+        if hold is None or index != len(hold.chunks):
             raise InvariantBroken(f"key group {group}: chunk {index} is out of order")
         hold.chunks.append(payload)
         if last:
@@ -295,9 +242,6 @@ class Migration:
     def drain(self, now: float) -> None:
         """Apply records that waited for what is installed now, up to one batch's worth."""
         budget = self._config.batch_records_max
-        for hold in self._holds.values():
-            if hold.orphaned and self._markers_are_in(hold.orphaned, self._members):
-                hold.installed = True
         for group in [group for group, hold in self._holds.items() if hold.installed]:
             hold = self._holds[group]
             while hold.waiting and budget > 0:
@@ -328,29 +272,26 @@ class Migration:
                 while outgoing.targets and budget > 0:
                     group, target = outgoing.targets.popitem()
                     budget -= self._ship(outgoing.generation, group, target)
-                if not outgoing.targets:
-                    outgoing.lost.clear()
-        self._outgoing = [o for o in self._outgoing if o.targets or o.lost]
+        self._outgoing = [outgoing for outgoing in self._outgoing if outgoing.targets]
         if self._sent is None and self.is_installed():
             self._sent = self._newest_frames()
 
     def _markers_are_in(self, generation: Generation, awaited: frozenset[Incarnation]) -> bool:
-        """A marker speaks for all generations before it, too. The dead are not waited for."""
-        return all(
-            self._peers[peer].marker >= generation
-            for peer in awaited & self._members
-            if peer in self._peers
-        )
+        """A marker speaks for all generations before it, too."""
+        peers = (self._peers.get(member) for member in awaited)
+        return all(peer is not None and peer.marker >= generation for peer in peers)
 
     def _newest_frames(self) -> dict[Incarnation, int]:
-        return {name: peer.send[DATA].pushed for name, peer in self._peers.items()}
+        """Of the links to members: a leaver that was let go settles nothing any more."""
+        return {
+            name: peer.send[DATA].pushed
+            for name, peer in self._peers.items()
+            if self.table.member(name) is not None
+        }
 
     def _are_settled(self, sent: Mapping[Incarnation, int]) -> bool:
-        return all(
-            self._peers[name].send[DATA].settled >= number
-            for name, number in sent.items()
-            if name in self._peers and name in self._members
-        )
+        peers = ((self._peers.get(name), number) for name, number in sent.items())
+        return all(peer is not None and peer.send[DATA].settled >= number for peer, number in peers)
 
     def _ship(self, generation: Generation, group: KeyGroup, target: Incarnation) -> int:
         """Snapshot, forget, send; return how many bytes. What has changed since the last manifest
