@@ -100,12 +100,14 @@ class RecoveryNet(Net):
         }
 
     def read(self) -> None:
-        """One source gives a few records to whoever reads it; also in an ended run."""
+        """One source gives a few records to whoever reads it; also in an ended run, and in one that
+        has begun and is not restored yet.
+        """
         readers = [
             (number, source)
-            for number in self.workers
+            for number, worker in self.workers.items()
             for source in self.sides[number].positions
-            if self.workers[number].dataflow.progress().generation
+            if worker.dataflow.progress().generation or worker.dataflow.run > 1
         ]
         if readers:
             number, source = self.random.choice(readers)
@@ -218,7 +220,9 @@ class RecoveryNet(Net):
     # ---- recovery
 
     def recover(self, numbers: list[int], owners: list[int]) -> None:
-        """The leader appends a new run over these; each hears of it some time."""
+        """The leader appends a new run over these; each hears of it some time, begins it, and
+        restores it when the parts have been read.
+        """
         self.run = Run(self.run + 1)
         self.epoch, self.open = Epoch(0), None
         self.counts["recoveries"] += 1
@@ -226,7 +230,13 @@ class RecoveryNet(Net):
         opened = self.next_generation(numbers, owners)
         for number in numbers:
             worker = self.workers[number]
+            worker.told.append(partial(self.begin, number, self.run))
             worker.told.append(partial(self.restore, number, self.run, opened))
+
+    def begin(self, number: int, run: Run) -> None:
+        """The run before is over here."""
+        if run == self.run:
+            self.workers[number].dataflow.begin(run)
 
     def restore(self, number: int, run: Run, opened: GenerationOpened) -> None:
         """What a driver does: read the parts, drop output of the ended run, restore, seek."""

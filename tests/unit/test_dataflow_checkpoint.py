@@ -322,6 +322,49 @@ def test_a_recovery_drops_all_of_the_run_before() -> None:
     assert sum(worker.keys for worker in several.workers.values()) == 20, "restored once"
 
 
+def test_between_begin_and_restore_all_calls_are_harmless() -> None:
+    """Worker 2 reads its parts while 1 is restored already, reads its source and sends."""
+    several = Several(counted, [1, 2])
+    several.switch(generation(1, [1, 2], [2, 2, 1, 1]))
+    first, second = several.workers.values()
+    second.feed("in", ["under way", "b", "c"])
+    for worker in (first, second):
+        worker.begin(NEXT_RUN)
+    restored = in_run(2, generation(2, [1, 2], [2] * 4))
+    first.restore(NEXT_RUN, restored, {}, several.now)
+    first.feed("in", ["a"])
+    first.flush(several.now)
+    several.out.clear()
+    sent = several.frames(1, 2)
+    assert sent
+    for frame in sent:
+        second.receive(frame, several.now)
+    second.on_link_report(ONE, first.link_reports(several.now, heartbeat=True)[0][1], several.now)
+    second.feed("in", ["read too early"])
+    second.flush(several.now)
+    second.switch(generation(3, [1, 2], [2] * 4), several.now)  # of the run before
+    assert not second.cut(RUN, Epoch(1), several.now)
+    assert not second.cut(NEXT_RUN, Epoch(1), several.now), "it is no member yet"
+    assert second.frames_dropped == len(sent)
+    assert second.link_reports(several.now, heartbeat=True) == []
+    assert second.next_frame(ONE, several.now) is None and second.ready_peers() == []
+    assert second.progress().generation == 0 and second.key_groups == frozenset()
+    assert second.next_timer(several.now) is None and second.empty() and second.pressure() == ""
+    second.restore(NEXT_RUN, restored, {}, several.now)
+    several.settle()
+    assert several.out == [(2, ("a", 1))]
+    assert second.keys == 1
+
+
+def test_a_link_that_is_opened_before_the_run_is_restored_is_a_bug() -> None:
+    """Its hello would be settled by a link that restore then drops; both would wait for ever."""
+    several = Several(counted, [1, 2])
+    several.workers[1].begin(NEXT_RUN)
+    several.workers[1].open_link(TWO)
+    with pytest.raises(InvariantBroken, match="before the run was restored"):
+        several.workers[1].restore(NEXT_RUN, in_run(2, generation(1, [1], [1] * 4)), {}, 0.0)
+
+
 def test_a_joiner_of_a_later_run_begins_it_before_it_opens_links() -> None:
     several = Several(counted, [1])
     several.workers[1].restore(NEXT_RUN, in_run(2, generation(2, [1], [1] * 4)), {}, several.now)

@@ -20,7 +20,7 @@ from zstream.dataflow.links import DATA, LANES, SNAPSHOTS
 from zstream.dataflow.migration import Migration, Progress
 from zstream.dataflow.peer import Peer
 from zstream.dataflow.recovery import records_in_flight
-from zstream.errors import WireError
+from zstream.errors import InvariantBroken, WireError
 from zstream.model.batch import Batch
 from zstream.model.ids import EntryId, Epoch, Incarnation, KeyGroup, Run
 from zstream.model.keys import KeyGroups
@@ -177,7 +177,12 @@ class Dataflow:
     # ------------------------------------------------------------ records
 
     def feed(self, source: str, records: list[Any]) -> None:
-        """Undecoded records of a source that is placed here, in order."""
+        """Undecoded records of a source that is placed here, in order.
+
+        Before the first generation of a run they are dropped: `restore` has the source sought.
+        """
+        if not self._migration.table.generation:
+            return
         self.records_in += len(records)
         push, limit = self._chains.sources[source], self._config.batch_records_max
         for start in range(0, len(records), limit):
@@ -339,10 +344,12 @@ class Dataflow:
     def begin(self, run: Run) -> None:
         """Drop links, state, and all that is under way: what comes next is of this run.
 
-        Called by `restore`; by the driver only for a joiner, before it opens links.
+        For a joiner, before it opens links; and for who is to `restore` the run, as soon as that
+        is known. Until then there is no generation and no link may be opened: frames of peers that
+        were faster are dropped, and sent again when it is.
         """
-        for peer in list(self._peers):
-            self.close_link(peer)
+        self._peers.clear()
+        self._exchange.clear()
         for operator in self._chains.stateful.values():
             operator.state.clear()
         self.run = run
@@ -364,6 +371,8 @@ class Dataflow:
         """
         if run < self.run or (run == self.run and self._migration.table.generation):
             return
+        if run == self.run and self._peers:
+            raise InvariantBroken(f"a link of run {run} was opened before the run was restored")
         self.begin(run)
         self._migration.restore(opened)
         self._exchange.install(opened.table, opened.placement)

@@ -152,6 +152,12 @@ class Exchange:
         for name in [name for name in self._fillings if name[0] == peer]:
             del self._fillings[name]
 
+    def clear(self) -> None:
+        """A run ended: its table and what was being filled are gone."""
+        self.install(EMPTY_TABLE, NOTHING_PLACED)
+        self._fillings.clear()
+        self._turns.clear()
+
     def is_empty(self) -> bool:
         return not any(filling.values for filling in self._fillings.values())
 
