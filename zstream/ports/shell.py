@@ -37,7 +37,13 @@ class Shell(Protocol):
     def dead_letters(self) -> DeadLetters: ...
 
     def open_log(self, url: str) -> None:
-        """The cluster's store is at `url`. Raises ConnectorError when out of reach."""
+        """The cluster's store is at `url`: open it for `log` and `desk`, beside the loop.
+
+        Returns at once. The answer is an event, one for all calls until it: the driver's
+        `on_store_opened(url, now)`, or `on_store_failed(error, now)` with a ConnectorError that
+        says why it is out of reach; then it may be called again. What is submitted to the desks
+        before that waits.
+        """
 
     def open_reader(self, source: str) -> Reader:
         """Open a source that is placed on this worker. Raises ConnectorError."""

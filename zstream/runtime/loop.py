@@ -1,7 +1,7 @@
 """The loop of a worker: wait, take in what has come, control first, and let the driver turn.
 
 It never blocks anywhere but in its one poll, which ends with a message, a descriptor, a signal,
-an answer of the control log, room on a full connection, or the time that the driver named.
+an answer of one of the desks, room on a full connection, or the time that the driver named.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import zmq
 
 from zstream.config import MIB
 from zstream.driver.worker import WorkerDriver
+from zstream.errors import ConnectorError
 from zstream.ports.shell import Exit
 from zstream.runtime.control_senders import ZmqSocket
 from zstream.runtime.shell import WorkerShell
@@ -82,8 +83,7 @@ class Loop:
             self._waker.drain()
             if self._signals.take_leave_asked():
                 driver.on_leave_signal(now)
-            for answer in self._shell.log.take():
-                driver.on_log(answer, now)
+            self._take_answers(now)
         if transport.control_socket in ready:
             for payload in transport.receive_control(_CONTROL_MESSAGES_MAX):
                 driver.on_control(payload, now)
@@ -93,3 +93,16 @@ class Loop:
         if transport.data_socket in ready:
             for frame in transport.receive_data(_FRAMES_MAX, _FRAME_BYTES_MAX):
                 driver.on_data(frame, now)
+
+    def _take_answers(self, now: float) -> None:
+        """Hand the driver what was done beside the loop."""
+        driver, shell = self._driver, self._shell
+        for opened in shell.take_opened():
+            if isinstance(opened, ConnectorError):
+                driver.on_store_failed(opened, now)
+            else:
+                driver.on_store_opened(opened, now)
+        for answer in shell.log.take():
+            driver.on_log(answer, now)
+        for done in shell.desk.take():
+            driver.on_desk(done, now)

@@ -9,15 +9,16 @@ from typing import Any
 from zstream.connectors.registry import open_reader, open_writer
 from zstream.errors import ConnectorError
 from zstream.ports.connectors import Reader, Writer
+from zstream.runtime.checkpoint_desk import ThreadedCheckpointDesk
 from zstream.runtime.letters import DeadLetterFile
 from zstream.runtime.log_desk import ThreadedLogDesk
 from zstream.runtime.options import WorkerOptions
+from zstream.runtime.store_opening import StoreOpening
 from zstream.runtime.telemetry import Telemetry
 from zstream.runtime.wake import Waker
 from zstream.runtime.zmq_transport import ZmqTransport
 from zstream.stores.log import BlobLog
 from zstream.stores.private import PrivateHold
-from zstream.stores.registry import directory_of, open_store
 from zstream.topology.plan import Plan
 
 _LOG_S = 2.0  # for the last operation of the control log when the worker ends
@@ -37,9 +38,11 @@ class WorkerShell:
         self._plan = plan
         self._options = options
         self._telemetry = telemetry
+        self._opening = StoreOpening(waker.wake)
         self._hold: PrivateHold | None = None
         self.transport = transport
         self.log = ThreadedLogDesk(waker.wake)
+        self.desk = ThreadedCheckpointDesk(waker.wake, self.say)
         self.dead_letters = DeadLetterFile(
             options.dead_letters, options.name, options.config.dead_letters_bytes_max, self.say
         )
@@ -47,19 +50,21 @@ class WorkerShell:
         self.writers: list[Writer] = []
 
     def open_log(self, url: str) -> None:
-        """The cluster's store is at `url`. Raises ConnectorError when out of reach."""
-        if self._hold is not None:
-            return
-        try:
-            store = open_store(url)
-        except ConnectorError as error:
-            raise ConnectorError(
-                f"the cluster's store is {url}, which is not reachable from here: {error} "
-                "Workers on several hosts need a store that all of them reach: start the cluster "
-                "with --store on a directory that they share, or in a bucket."
-            ) from error
-        self._hold = PrivateHold(directory_of(url))
-        self.log.open(BlobLog(store))
+        """Open the cluster's store at `url` beside the loop; the answer comes by `take_opened`."""
+        if self._hold is None:
+            self._opening.begin(url)
+
+    def take_opened(self) -> list[str | ConnectorError]:
+        """The URL of the store that was opened, both desks work on it now; or why it cannot be."""
+        opened = self._opening.take()
+        if opened is None:
+            return []
+        if isinstance(opened, ConnectorError):
+            return [opened]
+        self._hold = opened.hold
+        self.log.open(BlobLog(opened.store))
+        self.desk.open(opened.store)
+        return [opened.url]
 
     def open_reader(self, source: str) -> Reader:
         """Open a source that is placed on this worker. Raises ConnectorError."""
@@ -80,14 +85,20 @@ class WorkerShell:
         self._telemetry.say(level, event, text, fields)
 
     def close(self, flush_s: float) -> None:
-        """Close readers; writers after a last flush of at most so long; log and dead letters."""
+        """Close all. flush_s: for what writers and the checkpoints' desk have still to do.
+
+        With 0 it is not waited for: output of a decided checkpoint is committed by another worker.
+        """
         for reader in self.readers:
             reader.close()
         self._flush_writers(flush_s)
+        if not self.desk.close(flush_s) and flush_s:  # before the writers that it calls
+            self.say("warning", "desk_stuck", "the store or a sink stalls; not waiting for it.", {})
         for writer in self.writers:
             writer.close()
         if not self.log.close(_LOG_S):
             self.say("warning", "log_stuck", "the store does not answer; not waiting for it.", {})
+        self._opening.close()
         if self._hold is not None:
             self._hold.release()
         self.dead_letters.close()
