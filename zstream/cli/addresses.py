@@ -42,7 +42,7 @@ def bind(option: str, what: str, said: str | None, plans: Mapping[str, Any]) -> 
         elif name not in plans:
             there = ", ".join(sorted(plans)) or f"no {what}"
             raise UsageError(f"{option}: there is no {what} {name}; there is {there}.")
-        elif not plans[name].spec.needs_address:
+        elif not (plans[name].spec.needs_address or getattr(plans[name].spec, "takes_address", 0)):
             raise UsageError(f"{option}: {what} {name} takes no address.")
         elif name in bound:
             raise UsageError(f"{option} gives {what} {name} two addresses.")

@@ -103,7 +103,7 @@ def _plain(value: Any) -> Any:
         return base64.b64encode(value).decode()
     if isinstance(value, Mapping):
         return {_member(key): _plain(item) for key, item in value.items()}
-    names = _field_names(kind)
+    names = field_names(kind)
     if names is not None:
         return {name: _plain(getattr(value, name)) for name in names}
     if isinstance(value, (set, frozenset)):
@@ -126,7 +126,7 @@ def _member(key: Any) -> str:
 
 
 @functools.cache
-def _field_names(kind: type) -> tuple[str, ...] | None:
+def field_names(kind: type) -> tuple[str, ...] | None:
     """Names of a type's fields in order; None for a type without named fields."""
     if is_dataclass(kind):
         return tuple(field.name for field in fields(kind))
@@ -140,7 +140,7 @@ def _field_names(kind: type) -> tuple[str, ...] | None:
 
 
 def _has_fields(kind: type) -> bool:
-    return _field_names(kind) is not None
+    return field_names(kind) is not None
 
 
 # ---------------------------------------------------------------- plain JSON to values
@@ -226,7 +226,7 @@ class _Conversions:
 
     def _fields(self, kind: type, hint: Any) -> Converter:
         hints = typing.get_type_hints(kind)
-        names = _field_names(kind) or ()
+        names = field_names(kind) or ()
         converters = {name: self.of(hints.get(name, Any)) for name in names}
         required = frozenset(names) - _with_default(kind)
         cells = self._cells

@@ -14,18 +14,20 @@ topology can be built, compared and drawn where neither port nor library exists.
     TcpSink         bytes                     needed: --out NAME@HOST:PORT, or address=
     FileSink        bytes                     none
     Stdout          bytes, one line           none
+    PostgresSink    bytes, one row            may be given: --out NAME@HOST:PORT
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from zstream.config import MIB
 from zstream.errors import UsageError
 from zstream.topology.json_values import json_line, row_decoder
+from zstream.topology.rows import row_encoder
 
 T = TypeVar("T")
 F = TypeVar("F")
@@ -56,12 +58,14 @@ class Sink(Generic[T_contra]):
     """Base of all sink specs.
 
     encode: turns a record into bytes; str is written as UTF-8.
+    takes_address: --out may name it although it does without.
     after_crash: what is lost when a worker that writes it dies.
     """
 
     encode: Callable[[T_contra], bytes | str] | None = None
     address: str | None = None
     needs_address: ClassVar[bool] = False
+    takes_address: ClassVar[bool] = False
     after_crash: ClassVar[str] = "what was on its way out; nothing is written twice"
 
 
@@ -286,6 +290,33 @@ class Stdout(Sink[T_contra]):
     def __init__(self, format: Callable[[T_contra], str] = str) -> None:
         _check_function("Stdout", "format", format)
         _freeze(self, encode=format)
+
+
+@dataclass(frozen=True, init=False)
+class PostgresSink(Sink[T_contra]):
+    """Keeps a row for each key in a table of PostgreSQL: what comes is inserted or updates it.
+
+    A record is a dict, a dataclass or a NamedTuple; its fields are columns. Columns that a record
+    does not have stay as they are in the table. The last record of a key wins.
+
+    table: "name" or "schema.name", spelled as the database spells it.
+    key: the column or columns that tell rows apart; the table has a unique constraint on them.
+    dsn: "postgresql://user@host:port/database" or libpq's NAME=VALUE form. What it does not say
+    comes from the environment (PGHOST, PGDATABASE, PGUSER, PGPASSWORD, ...), and
+    `--out NAME@HOST:PORT` goes before its host and port.
+    """
+
+    table: str
+    key: tuple[str, ...]
+    dsn: str | None = field(repr=False)
+    takes_address: ClassVar[bool] = True
+    after_crash: ClassVar[str] = "nothing; a row is changed with its checkpoint, once"
+
+    def __init__(self, table: str, *, key: str | Sequence[str], dsn: str | None = None) -> None:
+        columns = (key,) if isinstance(key, str) else tuple(key)
+        if not table or not all(columns) or not columns:
+            raise UsageError('PostgresSink needs a table and a key: ("balances", key="account").')
+        _freeze(self, table=table, key=columns, dsn=dsn, encode=row_encoder(columns))
 
 
 # ---------------------------------------------------------------- checks
