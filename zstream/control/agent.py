@@ -27,7 +27,10 @@ from zstream.config import Config
 from zstream.control.answers import Desk
 from zstream.control.election import Election, rank
 from zstream.control.events import (
+    AbandonEpoch,
     ClientAsked,
+    CommitEpoch,
+    CutEpoch,
     Effect,
     Event,
     GenerationSeen,
@@ -35,7 +38,6 @@ from zstream.control.events import (
     LocalChanged,
     LogAnswered,
     MessageReceived,
-    OpenStore,
     Say,
     Stop,
     StoreOpened,
@@ -49,15 +51,19 @@ from zstream.control.log import ControlLog, Folded
 from zstream.control.membership import Membership
 from zstream.control.reports import matters, report_of
 from zstream.control.requests import Software
-from zstream.control.state import ClusterState
+from zstream.control.state import ClusterState, Kept
+from zstream.control.terms import Terms
 from zstream.control.voice import Voice
 from zstream.errors import InvariantBroken
-from zstream.model.ids import Generation, Incarnation, LogNumber, Term
+from zstream.model.ids import Generation, Incarnation, LogNumber
 from zstream.model.membership import Member
 from zstream.model.records import (
     Base,
+    EpochAbandoned,
+    EpochOpened,
     GenerationOpened,
     LogRecord,
+    Manifest,
     RescaleClosed,
     RescaleOpened,
     ShutdownClosed,
@@ -95,7 +101,7 @@ class Agent:
         now: float,
     ) -> None:
         self.me = me
-        self.log = ControlLog(config.outcomes_kept)
+        self.log = ControlLog(Kept(config.outcomes_kept, config.manifests_kept))
         self.election = Election(config, now)
         self.leader: Leader | None = None
         self.local: LocalChanged | None = None
@@ -111,14 +117,13 @@ class Agent:
         self._send = self._voice.send
         self._do = self._voice.do
         self.envelope = self._voice.envelope
-        self._store = ""
-        self._store_asked = ""
+        self._terms = Terms(self._voice, start, software, config, draw)
         self._last_turn = now
         self._reported_at = float("-inf")
         self._asked_log_at = float("-inf")
         self._handed_over_at = float("-inf")
         self._read_again_at: float | None = None
-        self._starting = False
+        self._follows = Incarnation(0)  # the leader before this worker led
         self._told: dict[Incarnation, Member] = {}  # whom the leader told of the rescale under way
         self._joining: Joining | None = None
         if start.role != "initializer":
@@ -150,7 +155,7 @@ class Agent:
         return self.state.shutdown is not None
 
     def may_be_placed_here(self) -> list[str]:
-        """Sources that the cluster's start places on this worker, by its role."""
+        """Sources that the start places here."""
         return self._start.sources_here()
 
     def pulse(self, turns: int, operator: str) -> list[tuple[str, Envelope]]:
@@ -170,6 +175,8 @@ class Agent:
         if self._membership.ends is not None:
             return self._membership.ends[0]
         times = [self._reported_at + self._config.report_interval_ms / 1000]
+        if self._terms.look_at is not None:
+            times.append(self._terms.look_at)
         if self._read_again_at is not None:
             times.append(self._read_again_at)
         if self._joining is not None:
@@ -198,7 +205,7 @@ class Agent:
         elif isinstance(event, GenerationSeen):
             self._membership.switch(event.opened, now)
         elif isinstance(event, StoreOpened):
-            self._on_store(event.path, now)
+            self._terms.on_store(event.path)
         else:
             self._on_leave(event, now)
         if self.leader is not None:
@@ -222,6 +229,9 @@ class Agent:
         if ends is not None:
             if now >= ends[0]:
                 self._do(ends[1])
+            return
+        if self._terms.look_at is not None and now >= self._terms.look_at:
+            self._terms.look()
             return
         if self._read_again_at is not None and now >= self._read_again_at and not self.log.busy:
             self._read_again_at = None
@@ -247,7 +257,7 @@ class Agent:
             silent = now - self.election.heard_at
             if self._joining is None and self.state.term and silent > deadline:
                 self._do(Stop(1, "the cluster fell silent before we were let in."))
-            elif self._store and silent > self._config.lease_ms / 1000 and self.log.idle:
+            elif self._terms.store and silent > self._config.lease_ms / 1000 and self.log.idle:
                 self._read_again_at = self._read_again_at or now + self._config.lease_ms / 1000
             return
         says = self.leader.start_waits(self.state, now)
@@ -267,10 +277,10 @@ class Agent:
             for member in self.state.table.members:
                 if member.incarnation != self.me.incarnation:
                     self._send(member.control, LeaderQuery(self.state.tail))
-            if self._store and not self.log.busy:
+            if self._terms.store and not self.log.busy:
                 self._do(SubmitLog(self.log.read()))
         elif wish == "try":
-            self._open_term(f"{self.state.leader_name} was not heard for its lease")
+            self._terms.open(f"{self.state.leader_name} was not heard for its lease")
 
     # ---- messages
 
@@ -302,13 +312,15 @@ class Agent:
             heard = 0.0 if self.leader is not None else now - self.election.heard_at
             self._send(envelope.address, LeaderHeard(int(heard * 1000), self.state.tail))
         elif isinstance(message, LeaderHeard):
-            if message.heard_ms_ago < self._config.lease_ms:
+            if self._terms.beginning:
+                self._terms.is_alive()
+            elif message.heard_ms_ago < self._config.lease_ms:
                 self.election.leader_heard(now - message.heard_ms_ago / 1000)
             else:
                 self.election.member_hears_nobody(envelope.sender)
         elif isinstance(message, HandOver):
             if self._obeys(envelope) and self._is_member() and self.log.idle:
-                self._open_term(f"{self.state.leader_name} leaves and has handed over")
+                self._terms.open(f"{self.state.leader_name} leaves and has handed over")
         else:
             raise InvariantBroken(f"no row for {type(message).__name__} in the agent's table")
 
@@ -332,7 +344,7 @@ class Agent:
     def _on_tail(self, envelope: Envelope, tail: LogTail, now: float) -> None:
         if envelope.term < self.state.term:
             return
-        self._open_store(tail.store)
+        self._terms.open_store(tail.store)
         folded = self.log.on_records(tail.first, tail.records)
         self._on_folded(folded, now)
         if self._obeys(envelope):
@@ -353,13 +365,13 @@ class Agent:
             return
         start, payloads = self.log.known_from(first)
         planning = self.leader is not None and self.leader.planning
-        self._send(address, LogTail(start, payloads, planning, self._store))
+        self._send(address, LogTail(start, payloads, planning, self._terms.store))
 
     # ---- joining, as the asked one and as the joiner
 
     def _on_join(self, request: JoinRequest, address: str, now: float) -> None:
         if self.leader is not None:
-            reply = self.leader.requests.on_join(request, self.state, now)
+            reply = self.leader.on_join(request, self.state, now)
             self._reply_to_joiner(request.member.control, reply)
             if self.state.person(request.member.incarnation) is not None:
                 self._send_tail(request.member.control, LogNumber(1))
@@ -371,13 +383,13 @@ class Agent:
         self._send(address, heard)
 
     def _reply_to_joiner(self, address: str, reply: JoinReply) -> None:
-        self._send(address, replace(reply, cluster=self.state.cluster, store=self._store))
+        self._send(address, replace(reply, cluster=self.state.cluster, store=self._terms.store))
 
     def _on_join_reply(self, reply: JoinReply, now: float) -> None:
         if self._joining is None or reply.request != self._joining.request.request:
             return
         if reply.state == "waiting":
-            self._open_store(reply.store)
+            self._terms.open_store(reply.store)
         self.election.leader_heard(now)
         self._voice.do_all(self._joining.on_reply(reply, now))
 
@@ -426,45 +438,16 @@ class Agent:
 
     # ---- the log
 
-    def _on_store(self, path: str, now: float) -> None:
-        """The store is within reach. The initializer begins the first term of a new log."""
-        self._store = self._store_asked = path
-        if self._start.role == "initializer" and self.state.term == 0:
-            self._starting = True
-            self._do(SubmitLog(self.log.read()))
-
-    def _open_store(self, path: str) -> None:
-        if path and not self._store_asked:
-            self._store_asked = path
-            self._do(OpenStore(path))
-
-    def _open_term(self, cause: str) -> None:
-        """Stand for leader: whoever's record stands in the log first is it."""
-        if not self.log.idle or not self._store:
-            return
-        term = Term(self.state.term + 1)
-        cluster = self.state.cluster or f"{self._software.topology}-{self._draw():x}"
-        record = TermOpened(term, self._draw(), self.me.incarnation, self.me.name, cluster, cause)
-        self._do(SubmitLog(self.log.append(record)))
-
     def _on_log(self, folded: Folded, outcome: str, now: float) -> None:
         if folded.failed:
             self._read_again_at = now + self._config.retry_ms / 1000
-            text = f"the control log at {self._store} cannot be used: {folded.failed}"
+            text = f"the control log at {self._terms.store} cannot be used: {folded.failed}"
             self._do(Say("warning", "log_failed", text))
             return
         if outcome == "cleaned":
             return
-        if self._starting and outcome == "read":
-            self._starting = False
-            if not folded.first:
-                self._open_term("the cluster starts")
-                return
-            says = (
-                f"the store {self._store} holds the control log of cluster {self.state.cluster}. "
-                "Going on with it comes with checkpoints; choose an empty directory."
-            )
-            self._do(Stop(1, says))
+        if self._terms.beginning:
+            self._terms.on_read(now)
             return
         self._on_folded(folded, now)
         if not self.log.idle and not self.log.busy:
@@ -479,6 +462,7 @@ class Agent:
             self._joining = None
         for record in folded.new:
             self._on_record(record, now)
+        self._membership.connect()
         self._membership.disconnect(type(folded.new[-1]).__name__)
         if self.leader is None:
             self.election.leader_heard(now)
@@ -497,11 +481,21 @@ class Agent:
 
     def _on_record(self, record: LogRecord, now: float) -> None:
         if isinstance(record, TermOpened):
+            if record.begins and record.author != self.me.incarnation:
+                self._membership.began_anew(record, now)
             self._on_term(now)
         elif isinstance(record, RescaleOpened):
             self._membership.opened(record)
         elif isinstance(record, GenerationOpened):
             self._membership.switch(record, now)
+        elif isinstance(record, EpochOpened):
+            self._do(CutEpoch(record))
+        elif isinstance(record, Manifest):
+            self._do(CommitEpoch(record))
+            if self.leader is not None:
+                self._voice.do_all(self.leader.clean_parts(self.state))
+        elif isinstance(record, EpochAbandoned):
+            self._do(AbandonEpoch(record))
         elif isinstance(record, RescaleClosed):
             self._membership.closed(record, now)
         elif isinstance(record, ShutdownOpened):
@@ -524,6 +518,7 @@ class Agent:
                 self._start.placement(self._software.topology),
                 self._start.worker_count if self._start.role == "initializer" else 1,
                 self._draw,
+                {self._follows: self.election.heard_at},
                 now,
             )
             if self.local is not None:
@@ -536,12 +531,18 @@ class Agent:
             self.election.leader_heard(now)
             text = f"{self.state.leader_name} leads now (term {self.state.term})"
             self._voice.say("info", "follows", text)
+        if not mine:
+            self._follows = self.state.leader
 
     def _on_base(self, now: float) -> None:
         """The whole state at once: catch up with what the records before it would have told."""
         self._on_term(now)
         if self.state.generation is not None:
             self._membership.switch(self.state.generation, now)
+        if self.state.manifest is not None:
+            self._do(CommitEpoch(self.state.manifest))
+        if self.state.epoch is not None:
+            self._do(CutEpoch(self.state.epoch))
         if self.leader is not None and not self.log.busy:
             self._do(SubmitLog(self.log.clean()))
 
@@ -581,7 +582,7 @@ class Agent:
         if heir is not None and now - self._handed_over_at >= self._config.retry_ms / 1000:
             self._handed_over_at = now
             self._send(heir.control, HandOver(self.state.tail))
-        if not self.log.idle or not self._store:
+        if not self.log.idle or not self._terms.store:
             return
         planning = leader.planning
         record, refused = leader.step(self.state, now)

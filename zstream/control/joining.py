@@ -16,12 +16,18 @@ from zstream.control.requests import SAY_EVERY, Software
 from zstream.control.rescale import FirstPlacement
 from zstream.model.ids import RequestId
 from zstream.model.membership import Member
+from zstream.model.records import Manifest
 from zstream.wire.messages import PROTOCOL_VERSION, JoinReply, JoinRequest
 
 
 @dataclass(frozen=True)
 class Start:
-    """How this worker comes to its cluster. role: see zstream.runtime.options.WorkerOptions."""
+    """How this worker comes to its cluster. role: see zstream.runtime.options.WorkerOptions.
+
+    stateful: (name, name before or "", where) of each stateful operator.
+    fresh, savepoint, leave_state: what the initializer does with what a store holds: leave all of
+    it; begin from this; begin without the state of these operators.
+    """
 
     role: str
     join: str  # control address to ask; "" for the initializer
@@ -29,6 +35,10 @@ class Start:
     sources: Mapping[str, bool]  # source -> whether every starting worker reads it
     pinned: tuple[str, ...]
     key_groups: int
+    stateful: tuple[tuple[str, str, str], ...] = ()
+    fresh: bool = False
+    savepoint: Manifest | None = None
+    leave_state: tuple[str, ...] = ()
 
     def sources_here(self) -> list[str]:
         """Sources that the cluster's start places on this worker; none on joiners."""
@@ -37,7 +47,8 @@ class Start:
 
     def placement(self, topology: str) -> FirstPlacement:
         """What a leader needs of it to place the first generation."""
-        return FirstPlacement(topology, self.sources, self.pinned, self.key_groups)
+        stateful = tuple(name for name, _, _ in self.stateful)
+        return FirstPlacement(topology, self.sources, self.pinned, self.key_groups, stateful)
 
 
 def _request(me: Member, software: Software, start: Start, config: Config) -> JoinRequest:

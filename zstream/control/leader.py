@@ -3,37 +3,54 @@
 `step` is called whenever something has changed and the log is idle. It looks at everything anew
 and returns at most one record, in this order of need:
 
-    1. somebody died            a rescale that has not begun is undone; then a generation without
-    2. a member is silent       Renewed, so that who is cut off sees the log grow (see election)
-    3. a rescale is open        its next step (see rescale); hand over first when we leave
-    4. a shutdown is open       closed when all is drained, or at its deadline
-    5. the log has grown long   a base record
-    6. a request is in line     opened; a shutdown waits for the rescale under way
-    7. all sources have ended   a shutdown
+    1. somebody died            a rescale that has not begun is undone; then a recovery
+    2. a manifest is damaged    a recovery from the one before
+    3. a member is silent       Renewed, so that who is cut off sees the log grow (see election)
+    4. an epoch is open or due  its manifest, its end, or its opening (see epochs)
+    5. a rescale is open        its next step (see rescale); hand over first when we leave
+    6. a shutdown is open       closed when all is drained and committed, or at its deadline
+    7. the log has grown long   a base record
+    8. a request is in line     opened; a shutdown waits for the rescale under way
+    9. all sources have ended   a shutdown
 
 What is appended is the decision; the effects follow when it is read back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from zstream.config import Config
+from zstream.control.epochs import Epochs, between_waves
+from zstream.control.events import CleanParts, Effect
+from zstream.control.recovering import lost_groups, recovery, unread
+from zstream.control.reports import Seen
 from zstream.control.requests import SAY_EVERY, Requests, Software, answer, names, plural
-from zstream.control.rescale import FirstPlacement, Rescale, Seen, gone_with, removal
+from zstream.control.rescale import FirstPlacement, Rescale
 from zstream.control.state import ClusterState, as_base
-from zstream.model.ids import Incarnation, LogNumber, RequestId, RescaleId
+from zstream.model.ids import Epoch, Incarnation, LogNumber, RequestId, RescaleId
 from zstream.model.membership import Member
 from zstream.model.records import (
     GenerationOpened,
     LogRecord,
+    Manifest,
     Renewed,
     RescaleOpened,
     ShutdownClosed,
     ShutdownOpened,
 )
-from zstream.wire.messages import Answer, Pulse, Report, ShutdownRequest
+from zstream.wire.messages import (
+    Answer,
+    JoinReply,
+    JoinRequest,
+    Pulse,
+    Report,
+    ShutdownRequest,
+)
 
+UNCOMMITTED = "uncommitted"  # how a pressure begins that an epoch relieves
+QUIET_PULSES = 3  # of a member that were not heard: another under its name may wait for its end
+CLEAN_EVERY = 8  # epochs; a listing of all parts is not free in a bucket
 BUSY_SAID_EVERY = 5.0  # seconds between two lines about the same busy worker
 
 
@@ -48,8 +65,10 @@ class Leader:
         first: FirstPlacement,
         start_count: int,
         draw: Callable[[], int],
+        heard: Mapping[Incarnation, float],
         now: float,
     ) -> None:
+        """heard: when those were heard last of whom that is known already."""
         self.requests = Requests(config, software, start_count)
         self.reports: dict[Incarnation, Seen] = {}
         self._turns: dict[Incarnation, tuple[int, float, float]] = {}  # count, since, said at
@@ -58,14 +77,17 @@ class Leader:
         self._first = first
         self._start_count = start_count
         self._draw = draw
-        self._heard: dict[Incarnation, float] = {}
+        self._epochs = Epochs(config, first.stateful, draw, now)
+        self._heard = dict(heard)
         self._began = now
         self._said_waiting_at = now
         self._rescale: Rescale | None = None
         self._shutdown: ShutdownRequest | None = None
-        self._drained: dict[Incarnation, tuple[float, int, int]] | None = None
+        self._round: dict[Incarnation, tuple[float, int, int]] | None = None  # of empty reports
+        self._drained: Epoch | None = None  # the newest epoch when all had been drained
         self._shutdown_at = now
         self._log_grew = now
+        self._cleaned = Epoch(0)  # parts of lower epochs were deleted in this term
         self._burying: tuple[int, list[str]] = (0, [])
 
     # ---- what comes in
@@ -77,6 +99,12 @@ class Leader:
         """The process itself stood still: nobody's silence in that time counts."""
         self._began = now
         self._heard.clear()
+
+    def on_join(self, request: JoinRequest, state: ClusterState, now: float) -> JoinReply:
+        """A joiner asks. One that has the name of a member may be that one, started again."""
+        quiet_ms = QUIET_PULSES * self._config.pulse_interval_ms
+        quiet = {member.name for member in self._silent(state, now, quiet_ms)}
+        return self.requests.on_join(request, state, quiet, now)
 
     def on_report(self, member: Incarnation, report: Report, now: float) -> None:
         self.reports[member] = Seen(report, now)
@@ -112,9 +140,15 @@ class Leader:
                 self.heard(joiner.incarnation, now)
         elif isinstance(record, GenerationOpened) and self._rescale is not None:
             if record.nonce == self._burying[0]:
-                self._rescale.removed(record, self._burying[1])
+                self._rescale.recovered(self._burying[1])
             else:
                 self._rescale.appended(record, now)
+        if isinstance(record, GenerationOpened):
+            self.requests.let_in(record.table.members)
+            for member in record.table.members:  # a replacement has not reported yet
+                self._heard.setdefault(member.incarnation, now)
+            if record.nonce == self._burying[0]:
+                self._round = self._drained = None
         elif isinstance(record, ShutdownOpened):
             self._shutdown_at = now
 
@@ -132,10 +166,13 @@ class Leader:
         others = [m.incarnation for m in state.people if m.incarnation != self._me.incarnation]
         heard = [self._heard.get(other, self._began) for other in others]
         times = [at + dead for at in heard] + [at + 2 * dead for at in heard]
-        renew = self._config.lease_ms / 2000
+        lease = self._config.lease_ms / 1000
+        times += [at + lease for at in heard]
+        renew = lease / 2
         times += [max(at + renew, self._log_grew + renew) for at in heard]
         if self._rescale is not None and self._rescale.next_timer() is not None:
             times.append(self._rescale.next_timer() or 0.0)
+        times.append(self._epochs.next_timer(state))
         requests = self.requests.next_timer()
         if requests is not None:
             times.append(requests)
@@ -150,10 +187,12 @@ class Leader:
         if state.stopped is not None:
             return None, []
         self._follow(state, now)
-        record = self._bury(state, now) or self._renew(state, now)
-        if record is None and state.open is not None:
+        record = self._bury(state, now) or self._mend(state) or self._renew(state, now)
+        if record is None:
+            record = self._epochs.step(state, self.reports, self._epoch_is_wanted(state), now)
+        if record is None and state.open is not None and state.epoch is None:
             record = self._go_on(state, now)
-        elif record is None and state.shutdown is not None:
+        elif record is None and state.open is None and state.shutdown is not None:
             record = self._close_shutdown(state, now)
         if record is None and state.tail - state.base >= self._config.log_records_before_base:
             record = as_base(state, LogNumber(state.tail + 1), self._draw())
@@ -161,6 +200,14 @@ class Leader:
         if record is None and state.open is None and state.shutdown is None:
             record = self._open_next(state, refused, now)
         return record, refused
+
+    def clean_parts(self, state: ClusterState) -> list[Effect]:
+        """Parts that no kept manifest needs are deleted, now and then; that they are needed no
+        more stands in the log."""
+        if state.oldest < self._cleaned + CLEAN_EVERY:
+            return []
+        self._cleaned = state.oldest
+        return [CleanParts(state.oldest)]
 
     def start_waits(self, state: ClusterState, now: float) -> str:
         """Whom a start still waits for, every now and then, and how to start them; or ""."""
@@ -205,23 +252,87 @@ class Leader:
         return 2 * (len(state.people) - silent) < len(state.people)
 
     def _bury(self, state: ClusterState, now: float) -> LogRecord | None:
+        config = self._config
         patience = 2 if self._hears_few(state, now) else 1
-        dead = self._silent(state, now, patience * self._config.dead_after_ms)
+        dead = self._silent(state, now, patience * config.dead_after_ms)
+        at_the_door = self.requests.replacements()
+        for member in self._silent(state, now, patience * config.lease_ms):
+            if member.name in at_the_door and member not in dead:
+                dead.append(member)  # who comes under its name knows that it is gone
         if not dead:
             return None
         who = names([member.name for member in dead])
         if self._rescale is not None and not state.begun:
             return self._rescale.undone(state, f"{who} died in {self._rescale.phase}", now)
-        seconds = patience * self._config.dead_after_ms / 1000
-        lost = gone_with(state, dead, self.reports)
-        count = plural(len(lost), "key group")
-        why = (
-            f"{who} died: not heard for {seconds:.1f} s. "
-            f"{count} went with it, their state is lost and they start empty."
+        longest = max(now - self._heard.get(m.incarnation, self._began) for m in dead)
+        return self._recovery(
+            state, dead, state.manifest, f"{who} died: not heard for {longest:.1f} s"
         )
-        record = removal(state, dead, lost, self._draw(), why)
-        self._burying = (record.nonce, [member.name for member in dead])
+
+    def _mend(self, state: ClusterState) -> LogRecord | None:
+        """A manifest that cannot be read: back to the one before. A source that nobody reads and
+        somebody could: it is given to that one, with its position, by a recovery, too."""
+        for member in state.table.members:
+            seen = self.reports.get(member.incarnation)
+            if seen is not None and seen.report.run == state.run and seen.report.damaged:
+                return self._go_back(state, member, seen.report.damaged)
+        if state.open is not None or state.shutdown is not None or state.epoch is not None:
+            return None
+        found = unread(state, self._first.sources, self.reports)
+        if not found or not between_waves(state, self.reports):
+            return None
+        cause = "; ".join(f"source {source} is read by {who} now" for source, who in found.items())
+        return self._recovery(state, [], state.manifest, cause)
+
+    def _go_back(self, state: ClusterState, member: Member, damage: str) -> LogRecord:
+        now_from = state.generation.restore if state.generation else None
+        before = [m for m in state.manifests if now_from and m.epoch < now_from.epoch]
+        if before:
+            why = f"{member.name} cannot read epoch {now_from.epoch if now_from else 0}: {damage}"
+            why += " Output of that epoch which was committed already comes twice"
+            return self._recovery(state, [], before[-1], why)
+        says = (
+            f"The cluster cannot go on: {member.name} cannot read its checkpoint: {damage} No "
+            "earlier one is kept. Mend the store, or start anew with --fresh."
+        )
+        return ShutdownClosed(state.term, self._draw(), RequestId("recovery"), False, says)
+
+    def _recovery(
+        self, state: ClusterState, dead: list[Member], restore: Manifest | None, why: str
+    ) -> GenerationOpened:
+        gone = [member.incarnation for member in dead]
+        doors = self.requests.replacements()
+        replaced = {m.name: doors[m.name] for m in dead if m.name in doors}
+        cause = f"{why}. {_from_where(restore)}"
+        if count := len(lost_groups(state, gone)):
+            cause += f"; {plural(count, 'key group')} of {names([m.name for m in dead])} with it"
+        if replaced:
+            cause += f"; in the place of {names(list(replaced))} comes who asked for the name"
+        record = recovery(
+            state,
+            gone,
+            replaced,
+            self._first.sources,
+            self.reports,
+            restore,
+            self._draw(),
+            f"{cause}.",
+        )
+        self._burying = (record.nonce, [m.name for m in dead if m.name not in replaced])
         return record
+
+    def _epoch_is_wanted(self, state: ClusterState) -> bool:
+        """Whether something waits for an epoch: a leaver, the end, a sink that holds much back."""
+        waits = self._rescale is not None and self._rescale.wants_epoch
+        return (
+            waits
+            or (state.shutdown is not None and self._drained is not None)
+            or any(
+                self.reports[member.incarnation].report.pressure.startswith(UNCOMMITTED)
+                for member in state.table.members
+                if member.incarnation in self.reports
+            )
+        )
 
     def _renew(self, state: ClusterState, now: float) -> LogRecord | None:
         half = self._config.lease_ms / 2
@@ -293,9 +404,14 @@ class Leader:
     def _all_ended(self, state: ClusterState) -> bool:
         reading = {name for workers in state.placement.sources.values() for name in workers}
         readers = [member for member in state.table.members if member.name in reading]
-        return bool(readers) and all(
-            member.incarnation in self.reports and self.reports[member.incarnation].report.ended
-            for member in readers
+        nobody_reads = not all(state.placement.sources.values())
+        return (
+            bool(readers)
+            and not nobody_reads
+            and all(
+                member.incarnation in self.reports and self.reports[member.incarnation].report.ended
+                for member in readers
+            )
         )
 
     def _close_shutdown(self, state: ClusterState, now: float) -> LogRecord | None:
@@ -309,7 +425,9 @@ class Leader:
         if state.shutdown is None:
             return None
         request = state.shutdown.request
-        if self._quiet_twice(state, now):
+        if self._drained is None and self._quiet_twice(state, now):
+            self._drained = state.epochs
+        if self._drained is not None and self._all_committed(state, self._drained):
             return ShutdownClosed(
                 state.term, self._draw(), request, True, "All is drained; the cluster has stopped."
             )
@@ -319,23 +437,28 @@ class Leader:
         says = f"Stopped after {deadline:.0f} s without being drained: {self._under_way(state)}."
         return ShutdownClosed(state.term, self._draw(), request, False, says)
 
+    def _all_committed(self, state: ClusterState, drained: Epoch) -> bool:
+        """Whether an epoch that was opened after all was drained is committed by everybody."""
+        return state.committed > drained and all(
+            self.reports[member.incarnation].report.committed >= state.committed
+            for member in state.table.members
+        )
+
     def _quiet_twice(self, state: ClusterState, now: float) -> bool:
         round_: dict[Incarnation, tuple[float, int, int]] = {}
         for member in state.table.members:
             seen = self.reports.get(member.incarnation)
             if seen is None or not (seen.report.draining and seen.report.empty):
-                self._drained = None
+                self._round = None
                 return False
             round_[member.incarnation] = (seen.at, seen.report.sent, seen.report.applied)
-        first = self._drained
+        first = self._round
         if first is None or first.keys() != round_.keys():
-            self._drained = {
-                who: (now, sent, applied) for who, (_, sent, applied) in round_.items()
-            }
+            self._round = {who: (now, sent, applied) for who, (_, sent, applied) in round_.items()}
             return False
         for who, (at, sent, applied) in round_.items():
             if first[who][1:] != (sent, applied):
-                self._drained = None
+                self._round = None
                 return False
             if at <= first[who][0]:
                 return False
@@ -351,3 +474,9 @@ class Leader:
                     f"{member.name} still has records" + "".join(f" ({w})" for w in waits)
                 )
         return "; ".join(clauses) or "reports were still coming in"
+
+
+def _from_where(restore: Manifest | None) -> str:
+    if restore is None:
+        return "There is no checkpoint yet: all begins from nothing"
+    return f"All goes on from epoch {restore.epoch}"

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from zstream.control.state import ClusterState, apply, effective
+from zstream.control.state import ClusterState, Kept, apply, effective
 from zstream.errors import InvariantBroken
 from zstream.model.ids import LogNumber
 from zstream.model.records import Base, LogRecord
@@ -44,10 +44,10 @@ class Folded:
 class ControlLog:
     """Follows the log and appends to it. Pure: operations go out, answers come in."""
 
-    def __init__(self, outcomes_kept: int) -> None:
+    def __init__(self, kept: Kept) -> None:
         self.state = ClusterState()
         self.entries: dict[LogNumber, bytes] = {}  # from the newest base on, to pass on to others
-        self._outcomes_kept = outcomes_kept
+        self._kept = kept
         self._token = 0
         self._pending: LogOperation | None = None
         self._append: LogRecord | None = None  # not decided yet
@@ -149,6 +149,6 @@ class ControlLog:
                 self.state = replace(self.state, tail=number)
                 continue
             found = found or (self._append is not None and record == self._append)
-            self.state = apply(self.state, number, record, self._outcomes_kept)
+            self.state = apply(self.state, number, record, self._kept)
             new.append(record)
         return Folded(tuple(new), first, self._decided(found))

@@ -1,7 +1,7 @@
 """What a worker does as the log tells who is in the cluster: links, generations, and its own end.
 
 opened rescale with us    links with all who take part
-generation with us        the dataflow switches; links with the dead and the gone are closed
+generation with us        the dataflow switches, or recovers; links with the gone are closed
 generation without us     a leaver ends with 0; anybody else was taken for dead and ends with 1
 rescale undone            its joiners end with 1
 shutdown closed           everybody ends
@@ -11,11 +11,23 @@ from __future__ import annotations
 
 from zstream.config import Config
 from zstream.control.answers import Desk
-from zstream.control.events import ConnectPeers, DisconnectPeers, Stop, SwitchGeneration
+from zstream.control.events import (
+    ConnectPeers,
+    DisconnectPeers,
+    Recover,
+    Stop,
+    SwitchGeneration,
+)
 from zstream.control.state import ClusterState
 from zstream.control.voice import Voice
 from zstream.model.ids import Incarnation, RequestId
-from zstream.model.records import GenerationOpened, RescaleClosed, RescaleOpened, ShutdownClosed
+from zstream.model.records import (
+    GenerationOpened,
+    RescaleClosed,
+    RescaleOpened,
+    ShutdownClosed,
+    TermOpened,
+)
 
 
 class Membership:
@@ -50,7 +62,7 @@ class Membership:
         )
         if new:
             self._linked.update(person.incarnation for person in new)
-            self._voice.do(ConnectPeers(new))
+            self._voice.do(ConnectPeers(self._state.link_run, new))
 
     def disconnect(self, cause: str) -> None:
         """Close links with those who take no part any more, unless we are the one who goes."""
@@ -72,14 +84,26 @@ class Membership:
             return  # by a peer's marker: why, only the log will tell
         first = voice.generation == 0
         voice.generation = opened.table.generation
-        voice.do(SwitchGeneration(opened))
-        if first or not opened.fresh:
+        if not opened.recovers:
+            voice.do(SwitchGeneration(opened))
             return
-        voice.say("warning", "worker_died", opened.cause)
+        voice.do(Recover(opened))
+        if first:
+            return
+        voice.say("warning", "recovers", opened.cause, {"run": opened.run})
         for source, workers in opened.placement.sources.items():
             if not workers:
-                text = f"source {source} was placed on a worker that died: nobody reads it"
-                voice.say("error", "source_lost", text)
+                text = (
+                    f"source {source} was read by a worker that died, and nobody else here can "
+                    f"read it. It waits for a worker with --in {source}@HOST:PORT."
+                )
+                voice.say("error", "source_waits", text)
+
+    def began_anew(self, record: TermOpened, now: float) -> None:
+        """The cluster was taken for ended, and was started again by somebody."""
+        if self._voice.generation > 0 and self.ends is None:
+            says = f"the cluster was started again by {record.name}, without this worker."
+            self._end(Stop(1, says), now)
 
     def opened(self, record: RescaleOpened) -> None:
         """A rescale has begun. A joiner reads of those before its own, too, and keeps silent."""

@@ -7,7 +7,7 @@ to outlive the leader: the next leader is simply asked again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from zstream.config import Config
@@ -70,13 +70,20 @@ class Requests:
         self._software = software
         self._start_count = start_count
         self._joiners: dict[Incarnation, Waiting] = {}
+        self._replacing: dict[WorkerName, Waiting] = {}  # under the name of a member that is quiet
         self._refused: dict[Incarnation, JoinReply] = {}
         self._line: list[ShrinkRequest | tuple[Incarnation, ...]] = []  # whose turn comes next
 
     # ---- joiners
 
-    def on_join(self, request: JoinRequest, state: ClusterState, now: float) -> JoinReply:
-        """Check a joiner; it is refused, or waits. Asking again is its sign of life."""
+    def on_join(
+        self, request: JoinRequest, state: ClusterState, quiet: Collection[WorkerName], now: float
+    ) -> JoinReply:
+        """Check a joiner; it is refused, or waits. Asking again is its sign of life.
+
+        quiet: members that were not heard for a while. Who comes under the name of one waits to
+        take its place.
+        """
         me = request.member.incarnation
         if me in self._refused:
             return self._refused[me]
@@ -87,7 +94,10 @@ class Requests:
             return self._waits(request, state)
         if any(joiner.incarnation == me for joiner in state.people):
             return self._reply(request, "waiting", says="links are being opened")
-        refusal = self._refusal(request, state, now)
+        refusal = self._other_software(request)
+        if refusal is None and request.member.name in quiet:
+            return self._replaces(request, now)
+        refusal = refusal or self._refusal(request, state)
         if refusal is not None:
             return refusal
         self._joiners[me] = Waiting(request, now, now)
@@ -107,6 +117,9 @@ class Requests:
         Returns replies to send, each with the joiner's control address.
         """
         silent = self._config.joiner_silent_ms / 1000
+        for name, waiting in list(self._replacing.items()):
+            if now - waiting.seen_at > silent:
+                del self._replacing[name]
         for me, waiting in list(self._joiners.items()):
             if now - waiting.seen_at > silent:
                 self._drop(me)
@@ -143,8 +156,26 @@ class Requests:
             times.append(batch[0].first_at + batch[0].request.deadline_ms / 1000)
         return min(times)
 
-    def _refusal(self, request: JoinRequest, state: ClusterState, now: float) -> JoinReply | None:
-        """Why this joiner may not wait, or None."""
+    def replacements(self) -> dict[WorkerName, Member]:
+        """Who waits to take the place of a member of the same name, should that one be dead."""
+        return {name: waiting.request.member for name, waiting in self._replacing.items()}
+
+    def let_in(self, members: Collection[Member]) -> None:
+        """These are members now."""
+        for member in members:
+            self._replacing.pop(member.name, None)
+
+    def _replaces(self, request: JoinRequest, now: float) -> JoinReply:
+        name = request.member.name
+        holder = self._replacing.get(name)
+        if holder is None or holder.request.member == request.member:
+            first_at = holder.first_at if holder else now
+            self._replacing[name] = Waiting(request, first_at, now)
+        says = f"the worker called {name} is silent; if it has died, this one takes its place"
+        return self._reply(request, "waiting", says=says)
+
+    def _other_software(self, request: JoinRequest) -> JoinReply | None:
+        """Why this joiner can never be of this cluster, or None."""
         ours, member = self._software, request.member
         if request.protocol != PROTOCOL_VERSION or request.version != ours.version:
             says = (
@@ -168,6 +199,11 @@ class Requests:
                 f"{says}: {clause}." if clause else f"{says}.",
                 "Start it from the same code.",
             )
+        return None
+
+    def _refusal(self, request: JoinRequest, state: ClusterState) -> JoinReply | None:
+        """Why this joiner may not wait, or None."""
+        ours, member = self._software, request.member
         if request.kind == "start" and state.generation is not None:
             size = plural(len(state.table.members), "worker")
             says = f"the cluster {ours.topology} is up already, with {size}."

@@ -6,9 +6,11 @@
              anybody dies                                        -> undone
     WAVE     a generation is appended; every member switches, ships, installs, settles
              all have                                            -> next WAVE, or LEAVE, or done
-             somebody dies: a generation without the dead        -> PLAN for those who are left
-    LEAVE    leavers own nothing; each empties its outboxes and sinks
-             all empty: a generation without them                -> done
+             somebody dies: a recovery without the dead           -> PLAN for those who are left
+    LEAVE    leavers own nothing; each empties its outboxes, and one more epoch commits its output
+             all empty and committed: a generation without them  -> done
+
+No wave is begun while an epoch is open; see leader and epochs.
 
 The step is a function of the log's state and the members' newest reports, so a new leader that
 knows only these goes on where the last one stopped. What is kept here in memory (plan, times,
@@ -21,14 +23,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from zstream.config import Config
+from zstream.control.epochs import between_waves
 from zstream.control.placement import Move, balanced, moves, waves
+from zstream.control.reports import Seen
 from zstream.control.requests import names, plural
 from zstream.control.state import ClusterState
 from zstream.errors import InvariantBroken
-from zstream.model.ids import Generation, Incarnation, KeyGroup, RescaleId, Run, Term, WorkerName
+from zstream.model.ids import Epoch, Generation, Incarnation, KeyGroup, Run
 from zstream.model.membership import Member, Placement, RoutingTable
 from zstream.model.records import GenerationOpened, LogRecord, RescaleClosed, RescaleOpened
-from zstream.wire.messages import Report
 
 CONNECT = "CONNECT"
 PLAN = "PLAN"
@@ -37,21 +40,17 @@ LEAVE = "LEAVE"
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A member's newest report, and when it came."""
-
-    report: Report
-    at: float
-
-
-@dataclass(frozen=True)
 class FirstPlacement:
-    """What a start places: which sources are read by every starting worker, and pinned steps."""
+    """What a start places: which sources are read by every starting worker, and pinned steps.
+
+    stateful: the names of all stateful operators, for manifests.
+    """
 
     topology: str
     sources: Mapping[str, bool]  # source -> parallel
     pinned: tuple[str, ...]
     key_groups: int
+    stateful: tuple[str, ...]
 
 
 class Rescale:
@@ -79,13 +78,18 @@ class Rescale:
         self._held = 0
         self._pauses: list[float] = []
         self._timeline: list[tuple[str, float]] = []
-        self.died: list[str] = []
-        self.lost: list[KeyGroup] = []
+        self._died: list[str] = []
+        self._emptied: Epoch | None = None  # the newest epoch when the leavers had become empty
 
     @property
     def planning(self) -> bool:
         """Whether members shall report the sizes of their key groups."""
         return self.phase == PLAN
+
+    @property
+    def wants_epoch(self) -> bool:
+        """Whether all that this waits for is one more epoch."""
+        return self._emptied is not None
 
     def next_timer(self) -> float | None:
         return (
@@ -94,11 +98,11 @@ class Rescale:
             else None
         )
 
-    def removed(self, opened: GenerationOpened, dead: Sequence[str]) -> None:
-        """A generation without the dead was appended: plan anew for who is left."""
-        self.died.extend(dead)
-        self.lost.extend(opened.fresh)
+    def recovered(self, died: Sequence[str]) -> None:
+        """A recovery was appended: plan anew for who is left."""
+        self._died.extend(died)
         self._plan = None
+        self._emptied = None
 
     def appended(self, opened: GenerationOpened, now: float) -> None:
         """A generation of this rescale stands in the log: its wave is under way."""
@@ -115,7 +119,7 @@ class Rescale:
         if not state.begun:
             return self._prepare(state, reports, now)
         table = state.table
-        if not self._all_at(table, reports):
+        if not between_waves(state, reports):
             return None
         if all(member.incarnation in self._leaving for member in table.members):
             return self._nobody_left(state, now)
@@ -138,7 +142,7 @@ class Rescale:
     def _nobody_left(self, state: ClusterState, now: float) -> RescaleClosed:
         """All who were to stay have died: who was to leave stays."""
         here = names([member.name for member in state.table.members])
-        says = f"{self.opened.id} failed: {names(self.died)} died, so {here} cannot leave."
+        says = f"{self.opened.id} failed: {names(self._died)} died, so {here} cannot leave."
         return self._closed(state, "failed", says, (), (), now)
 
     # ---- before the first wave
@@ -183,9 +187,14 @@ class Rescale:
             },
             pinned=dict.fromkeys(self._first.pinned, everyone[0]),
         )
-        table = self._table(Generation(1), members, balanced(unbalanced, incarnations))
+        number = Generation(state.newest + 1)
+        table = self._table(number, members, balanced(unbalanced, incarnations))
         self._plan = []
-        return self._generation(state, table, placement, 0, 0)
+        opened = self._generation(state, table, placement, 0, 0)
+        if state.manifest is None:
+            return opened
+        run = Run(opened.run + 1)  # the links by which the members met are of the run before
+        return replace(opened, run=run, recovers=True, restore=state.manifest)
 
     # ---- plan and waves
 
@@ -264,25 +273,16 @@ class Rescale:
         return GenerationOpened(
             term=state.term,
             nonce=self._draw(),
-            run=Run(state.run),
+            run=state.link_run,
             table=table,
             placement=placement,
             rescale=self.opened.id,
             wave=wave,
             waves=waves,
-            fresh=(),
+            recovers=False,
+            restore=state.generation.restore if state.generation else None,
             cause=self.opened.cause,
         )
-
-    def _all_at(self, table: RoutingTable, reports: Mapping[Incarnation, Seen]) -> bool:
-        """Whether every member has switched, installed and settled all of this generation."""
-        for member in table.members:
-            seen = reports.get(member.incarnation)
-            if seen is None or seen.report.generation < table.generation:
-                return False
-            if not (seen.report.installed and seen.report.settled):
-                return False
-        return True
 
     def _count_costs(
         self, table: RoutingTable, reports: Mapping[Incarnation, Seen], now: float
@@ -311,7 +311,14 @@ class Rescale:
                 return None
             if not all(reports[m.incarnation].report.empty for m in leaving):
                 return None
-            self._mark("leavers empty", now)
+            if self._emptied is None:
+                self._mark("leavers empty", now)
+                self._emptied = state.epochs
+            if state.committed <= self._emptied or any(
+                reports[m.incarnation].report.committed < state.committed for m in leaving
+            ):
+                return None
+            self._mark("leavers' output committed", now)
             gone = {member.incarnation for member in leaving}
             members = tuple(m for m in table.members if m.incarnation not in gone)
             owners = [table.owner(KeyGroup(group)) for group in range(len(table.owners))]
@@ -324,24 +331,26 @@ class Rescale:
         count = len(table.members)
         here = {member.incarnation for member in table.members}
         joined = tuple(j.name for j in self.opened.joiners if j.incarnation in here)
-        left = tuple(m.name for m in self.opened.leavers if m.name not in self.died)
+        left = tuple(m.name for m in self.opened.leavers if m.name not in self._died)
         if self.opened.kind == "start":
             says = (
                 f"cluster `{self._first.topology}` is up: {plural(count, 'worker')}, "
                 f"{len(table.owners):,} key groups"
             )
+            if state.generation is not None and state.generation.restore is not None:
+                says += f"; it goes on from epoch {state.generation.restore.epoch}"
             return self._closed(state, "done", says, joined, (), now)
         slowest = f"slowest waited {max(self._pauses):.0f} ms; " if self._pauses else ""
         seconds = now - self._began
         what = f"{plural(self._moved, 'key group')} moved in {seconds:.2f} s, {slowest}"
         who = f" by {names(joined)}" if joined else ""
         gone = f" {names(left)} left:" if left else ""
-        if not self.died:
+        if not self._died:
             says = f"{self.opened.id}{who}:{gone} {what}{plural(count, 'worker')}"
             return self._closed(state, "done", says, joined, left, now)
         says = (
-            f"{self.opened.id} failed: {names(self.died)} died; "
-            f"{plural(len(self.lost), 'key group')} went with it. "
+            f"{self.opened.id} failed: {names(self._died)} died, "
+            "and the rest went on from a checkpoint. "
             f"{names(joined) + ' joined. ' if joined else ''}"
             f"{names(left) + ' left. ' if left else ''}"
             f"The cluster has {plural(count, 'worker')}, generation {table.generation}."
@@ -379,72 +388,3 @@ class Rescale:
 
     def _mark(self, what: str, now: float) -> None:
         self._timeline.append((what, now - self._began))
-
-
-def gone_with(
-    state: ClusterState, dead: Sequence[Member], reports: Mapping[Incarnation, Seen]
-) -> tuple[KeyGroup, ...]:
-    """Key groups whose state went with workers that died: those they owned, and those they had
-    still to hand over, as far as their new owner has not told that it has installed them."""
-    gone = {member.incarnation for member in dead}
-    table = state.table
-    lost = {group for member in dead for group in table.groups_of(member.incarnation)}
-    for group, origin in state.moving:
-        seen = reports.get(table.owner(group))
-        is_there = seen and seen.report.generation >= table.generation and seen.report.installed
-        if origin in gone and not is_there:
-            lost.add(group)
-    return tuple(sorted(lost))
-
-
-def removal(
-    state: ClusterState,
-    dead: Sequence[Member],
-    fresh: tuple[KeyGroup, ...],
-    nonce: int,
-    why: str,
-) -> GenerationOpened:
-    """The generation without workers that died. fresh: see `gone_with`."""
-    table = state.table
-    gone = {member.incarnation for member in dead}
-    members = tuple(m for m in table.members if m.incarnation not in gone)
-    spread = {table.members[place].incarnation for place in table.spread}
-    stayers = [m.incarnation for m in members if m.incarnation in spread] or [
-        m.incarnation for m in members
-    ]
-    owners = [table.owner(KeyGroup(group)) for group in range(len(table.owners))]
-    counts = {stayer: owners.count(stayer) for stayer in stayers}
-    for group in (group for group in fresh if owners[group] in gone):
-        least = min(stayers, key=lambda stayer: counts[stayer])
-        owners[group] = least
-        counts[least] += 1
-    index = {member.incarnation: place for place, member in enumerate(members)}
-    dead_names = {WorkerName(member.name) for member in dead}
-    placement = Placement(
-        sources={
-            source: tuple(name for name in workers if name not in dead_names)
-            for source, workers in state.placement.sources.items()
-        },
-        pinned={
-            step: members[0].name if worker in dead_names else worker
-            for step, worker in state.placement.pinned.items()
-        },
-    )
-    return GenerationOpened(
-        term=Term(state.term),
-        nonce=nonce,
-        run=state.run,
-        table=replace(
-            table,
-            generation=Generation(table.generation + 1),
-            members=members,
-            owners=tuple(index[owner] for owner in owners),
-            spread=tuple(index[stayer] for stayer in stayers),
-        ),
-        placement=placement,
-        rescale=state.open.id if state.open and state.begun else RescaleId(""),
-        wave=0,
-        waves=0,
-        fresh=fresh,
-        cause=why,
-    )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
-from zstream.model.ids import Incarnation, KeyGroup, LogNumber, Run, Term
+from zstream.model.ids import Epoch, Generation, Incarnation, KeyGroup, LogNumber, Run, Term
 from zstream.model.membership import EMPTY_TABLE, NOTHING_PLACED, Member, Placement, RoutingTable
 from zstream.model.records import (
     Base,
+    EpochAbandoned,
+    EpochOpened,
     GenerationOpened,
     LogRecord,
+    Manifest,
     Renewed,
     RescaleClosed,
     RescaleOpened,
@@ -17,6 +20,14 @@ from zstream.model.records import (
     ShutdownOpened,
     TermOpened,
 )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How much of the past is remembered: ended rescales, and manifests to go back to."""
+
+    outcomes: int
+    manifests: int
 
 
 @dataclass(frozen=True)
@@ -29,10 +40,14 @@ class ClusterState:
     leader: Incarnation = Incarnation(0)
     leader_name: str = ""
     cluster: str = ""
-    run: Run = Run(1)
+    run: Run = Run(0)
     rescales: int = 0
     generation: GenerationOpened | None = None
     moving: tuple[tuple[KeyGroup, Incarnation], ...] = ()  # by the newest wave, and from whom
+    newest: Generation = Generation(0)  # the highest number of a generation there ever was
+    epochs: Epoch = Epoch(0)  # the highest number of an epoch there ever was
+    epoch: EpochOpened | None = None  # the one that is open
+    manifests: tuple[Manifest, ...] = ()  # those that are kept, ascending
     open: RescaleOpened | None = None
     closed: tuple[RescaleClosed, ...] = ()
     shutdown: ShutdownOpened | None = None
@@ -45,6 +60,26 @@ class ClusterState:
     @property
     def placement(self) -> Placement:
         return self.generation.placement if self.generation else NOTHING_PLACED
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The newest: what a recovery goes back to."""
+        return self.manifests[-1] if self.manifests else None
+
+    @property
+    def committed(self) -> Epoch:
+        """The epoch of the newest manifest, 0 before the first."""
+        return self.manifests[-1].epoch if self.manifests else Epoch(0)
+
+    @property
+    def oldest(self) -> Epoch:
+        """Parts of epochs below this one are in no kept manifest."""
+        return min((manifest.oldest for manifest in self.manifests), default=Epoch(0))
+
+    @property
+    def link_run(self) -> Run:
+        """The run whose links are open now; before the first generation, those to connect by."""
+        return self.run if self.generation else Run(self.run + 1)
 
     @property
     def begun(self) -> bool:
@@ -67,43 +102,85 @@ class ClusterState:
         return next((m for m in self.people if m.incarnation == incarnation), None)
 
 
-def apply(
-    state: ClusterState, number: LogNumber, record: LogRecord, outcomes_kept: int
-) -> ClusterState:
+def apply(state: ClusterState, number: LogNumber, record: LogRecord, kept: Kept) -> ClusterState:
     """The state after one more record, which is `effective`."""
     state = replace(state, tail=number)
     if isinstance(record, Base):
         return _from_base(number, record)
     if isinstance(record, TermOpened):
-        return replace(
-            state,
-            term=record.term,
-            leader=record.author,
-            leader_name=record.name,
-            cluster=state.cluster or record.cluster,
-        )
+        return _led(state, record)
     if isinstance(record, Renewed):
         return state
+    if isinstance(record, GenerationOpened):
+        return _routed(state, record)
+    if isinstance(record, EpochOpened):
+        return replace(state, epoch=record, epochs=record.epoch)
+    if isinstance(record, Manifest):
+        manifests = (*state.manifests, record)[-kept.manifests :]
+        return replace(state, epoch=None, manifests=manifests)
+    if isinstance(record, EpochAbandoned):
+        return replace(state, epoch=None)
     if isinstance(record, RescaleOpened):
         return replace(state, open=record, rescales=state.rescales + 1)
-    if isinstance(record, GenerationOpened):
-        return replace(state, generation=record, moving=_moving(state, record), run=record.run)
     if isinstance(record, RescaleClosed):
-        closed = (*state.closed, record)[-outcomes_kept:]
+        closed = (*state.closed, record)[-kept.outcomes :]
         return replace(state, moving=(), open=None, closed=closed)
     if isinstance(record, ShutdownOpened):
         return replace(state, shutdown=record)
     return replace(state, stopped=record)
 
 
+def _led(state: ClusterState, record: TermOpened) -> ClusterState:
+    """A new leader. One that begins anew finds no members, only what they have left behind."""
+    state = replace(
+        state,
+        term=record.term,
+        leader=record.author,
+        leader_name=record.name,
+        cluster=state.cluster or record.cluster,
+    )
+    if not record.begins:
+        return state
+    manifests = state.manifests if record.begins == "resume" else ()
+    if record.savepoint is not None:
+        manifests = (record.savepoint,)
+    return replace(
+        state,
+        generation=None,
+        moving=(),
+        epochs=max([state.epochs, *(manifest.epoch for manifest in manifests)]),
+        run=max([state.run, *(manifest.run for manifest in manifests)]),
+        epoch=None,
+        manifests=manifests,
+        open=None,
+        shutdown=None,
+        stopped=None,
+    )
+
+
+def _routed(state: ClusterState, opened: GenerationOpened) -> ClusterState:
+    """The next generation; with a higher run it is a recovery, and what came after the manifest
+    that it goes back to never was."""
+    state = replace(state, newest=opened.table.generation)
+    if not opened.recovers:
+        state = replace(state, run=opened.run)
+        return replace(state, generation=opened, moving=_moving(state, opened))
+    back_to = opened.restore.epoch if opened.restore else Epoch(0)
+    return replace(
+        state,
+        generation=opened,
+        run=opened.run,
+        moving=(),
+        epoch=None,
+        manifests=tuple(m for m in state.manifests if m.epoch <= back_to),
+    )
+
+
 def _moving(
     state: ClusterState, opened: GenerationOpened
 ) -> tuple[tuple[KeyGroup, Incarnation], ...]:
-    """What is on its way once this generation is open. A wave begins when all before it is
-    installed; a removal may come in the midst of one, and lets the rest of it go on."""
+    """What is on its way once this generation is open: all before it is installed."""
     old, new = state.table, opened.table
-    if not opened.wave:
-        return tuple((group, origin) for group, origin in state.moving if group not in opened.fresh)
     return tuple(
         (KeyGroup(number), old.members[place].incarnation)
         for number, place in enumerate(old.owners)
@@ -118,40 +195,16 @@ def effective(state: ClusterState, record: LogRecord) -> bool:
     return record.term == state.term
 
 
+_IN_BASE = [
+    field.name for field in fields(Base) if field.name in {f.name for f in fields(ClusterState)}
+]
+
+
 def as_base(state: ClusterState, number: LogNumber, nonce: int) -> Base:
     """The whole state in one record, to stand at `number`."""
-    return Base(
-        term=state.term,
-        nonce=nonce,
-        number=number,
-        leader=state.leader,
-        leader_name=state.leader_name,
-        cluster=state.cluster,
-        run=state.run,
-        rescales=state.rescales,
-        generation=state.generation,
-        moving=state.moving,
-        open=state.open,
-        closed=state.closed,
-        shutdown=state.shutdown,
-        stopped=state.stopped,
-    )
+    return Base(nonce=nonce, number=number, **{name: getattr(state, name) for name in _IN_BASE})
 
 
 def _from_base(number: LogNumber, base: Base) -> ClusterState:
-    return ClusterState(
-        tail=number,
-        base=number,
-        term=base.term,
-        leader=base.leader,
-        leader_name=base.leader_name,
-        cluster=base.cluster,
-        run=base.run,
-        rescales=base.rescales,
-        generation=base.generation,
-        moving=base.moving,
-        open=base.open,
-        closed=base.closed,
-        shutdown=base.shutdown,
-        stopped=base.stopped,
-    )
+    state = {name: getattr(base, name) for name in _IN_BASE}
+    return ClusterState(tail=number, base=number, **state)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from zstream.control.reports import Seen
 from zstream.control.requests import Software, eligible, outcome_data, waves_done
-from zstream.control.rescale import Seen
 from zstream.control.state import ClusterState
 from zstream.model.ids import Incarnation
 from zstream.model.membership import Member
@@ -31,7 +31,7 @@ def status_data(
         "leader": state.leader_name,
         "term": state.term,
         "generation": state.table.generation,
-        "epoch": 0,
+        "epoch": state.committed,
         "key_groups": len(state.table.owners),
         "rescale_in_progress": state.open is not None,
         "rescale": _under_way(state, phase),

@@ -12,7 +12,6 @@ from zstream.model.ids import (
     Epoch,
     Generation,
     Incarnation,
-    KeyGroup,
     LogNumber,
     RequestId,
     RescaleId,
@@ -37,7 +36,8 @@ class Manifest:
     """All parts of an epoch are durable: sinks commit, sources acknowledge, changes are forgotten.
 
     authors: whose parts these are; each part's name is made of run, epoch and author.
-    oldest: no part of a lower epoch is needed any more, by this manifest or the kept ones before.
+    oldest: the lowest epoch of a part that is needed to read this one. What is below that of all
+    kept manifests may be deleted.
     operators: the stateful ones, by name; key_groups: how many. Both must fit who goes on with it.
     """
 
@@ -108,9 +108,9 @@ class RescaleOpened:
 class GenerationOpened:
     """The next routing table. All switch to it; moves are the difference to the one before.
 
-    run: when it is higher than before, this is a recovery: all members drop links and state and
-    begin again from `restore`, the manifest that holds what they own; None for nothing at all.
-    Within a run `restore` says where the run began.
+    recovers: it begins a run: all members drop links and state and begin again from `restore`,
+    the manifest that holds what they own; None for nothing at all. Later generations of the run
+    say in `restore` where it began.
     wave, waves: which wave of its rescale this is (1-based); 0 of 0 for a recovery and for the
     generation that lets the leavers go.
     """
@@ -123,6 +123,7 @@ class GenerationOpened:
     rescale: RescaleId
     wave: int
     waves: int
+    recovers: bool
     restore: Manifest | None
     cause: str
 
