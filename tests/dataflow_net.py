@@ -166,6 +166,7 @@ class Net:
             RescaleId("grow-1"),
             1,
             1,
+            False,
             None,
             "test",
         )

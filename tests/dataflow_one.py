@@ -35,7 +35,7 @@ def generation(
     )
     placement = Placement({}, {step: WorkerName(name) for step, name in (pinned or {}).items()})
     return GenerationOpened(
-        Term(1), 1, Run(1), table, placement, RescaleId("grow-1"), 1, 1, None, "test"
+        Term(1), 1, Run(1), table, placement, RescaleId("grow-1"), 1, 1, False, None, "test"
     )
 
 

@@ -280,10 +280,18 @@ class Checkpoint:
         except (TypeError, ValueError) as error:
             raise WireError(f"the parts of key group {group} cannot be read: {error}") from error
 
-    def load(self, manifest: Collection[Part], parts: Iterable[Part], groups: set[int]) -> None:
+    def load(
+        self,
+        manifest: Collection[Part],
+        parts: Iterable[Part],
+        groups: set[int],
+        was: Mapping[str, str],
+    ) -> None:
         """Take over the states of these key groups from parts.
 
         manifest: all parts of one manifest; parts: these, and those that `parts_needed` names.
+        was: what an operator was called before it was renamed, by the name that it has now. State
+        of operators that are no more is passed over.
         Raises InvariantBroken where one is missing, WireError where one cannot be read.
         """
         spans = {g: span for p in manifest for g, span in p.history.spans.items() if g in groups}
@@ -299,6 +307,18 @@ class Checkpoint:
             operator.state.track(operator.refuse_state)
         for name in sorted(self._names, key=lambda name: name.epoch):
             held = {group for group, span in spans.items() if span.covers(name)}
-            for operator_name, group, keys, states in by_name[name].rows(self._registry, held):
-                if operator_name in self._operators:  # else it is of an older topology
-                    self._operators[operator_name].state.put(group, keys, states)
+            operator_of = self._operator_of(by_name[name].operators, was)
+            for called, group, keys, states in by_name[name].rows(self._registry, held):
+                if called in operator_of:
+                    operator_of[called].state.put(group, keys, states)
+        if any(set(by_name[name].operators) != self._operators.keys() for name in self._names):
+            self._spans = {}  # so all is written whole, and no part with old names stays in use
+
+    def _operator_of(
+        self, operators: Collection[str], was: Mapping[str, str]
+    ) -> dict[str, StatefulMap]:
+        """Whose state a part has under a name. operators: all that it was written with. One that
+        it does not know goes on with what it has under the name before.
+        """
+        before = {was[name]: self._operators[name] for name in was if name not in operators}
+        return {**self._operators, **before}

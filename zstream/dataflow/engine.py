@@ -19,7 +19,7 @@ from zstream.dataflow.exchange import Exchange
 from zstream.dataflow.links import DATA, LANES, SNAPSHOTS
 from zstream.dataflow.migration import Migration, Progress
 from zstream.dataflow.peer import Peer
-from zstream.dataflow.recovery import records_in_flight
+from zstream.dataflow.recovery import names_before, records_in_flight
 from zstream.errors import InvariantBroken, WireError
 from zstream.model.batch import Batch
 from zstream.model.ids import EntryId, Epoch, Incarnation, KeyGroup, Run
@@ -381,7 +381,12 @@ class Dataflow:
                 self.open_link(member.incarnation)
         newest = max((name.epoch for name in parts), default=0)
         manifest = [part for name, part in parts.items() if name.epoch == newest]
-        self._checkpoint.load(manifest, parts.values(), set(opened.table.groups_of(self._me)))
+        self._checkpoint.load(
+            manifest,
+            parts.values(),
+            set(opened.table.groups_of(self._me)),
+            names_before(self._plan),
+        )
         in_flight = records_in_flight(manifest, self._plan, self._codec, opened, self._me)
         for entry, batch in in_flight:
             self._apply(entry, batch)

@@ -65,6 +65,12 @@ def _own_rows(
     return batch if member is not None and member.incarnation == me else None
 
 
+def names_before(plan: Plan) -> dict[str, str]:
+    """What stateful operators were called before they were renamed, by the names they have now."""
+    nodes = [step.node for step in plan.steps]
+    return {node.name: node.options["was"] for node in nodes if node.options.get("was")}
+
+
 def _ranks(plan: Plan) -> dict[EntryId, int]:
     """How many exchanges lie between the start and an entry, on the longest way."""
     steps = {step.id: step for step in plan.steps}
