@@ -101,7 +101,6 @@ class WorkerShell:
         self._opening.close()
         if self._hold is not None:
             self._hold.release()
-        self.dead_letters.close()
 
     def _flush_writers(self, flush_s: float) -> None:
         deadline = time.monotonic() + flush_s
@@ -148,6 +147,9 @@ class WatchedReader:
 
     def acknowledge(self, position: Any) -> None:
         self._reader.acknowledge(position)
+
+    def seek(self, position: Any) -> int:
+        return self._reader.seek(position)
 
     def descriptors(self) -> Sequence[int]:
         return self._reader.descriptors()
