@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from zstream.config import Config
 from zstream.control.events import LocalChanged
 from zstream.dataflow.engine import Dataflow
-from zstream.driver.edges import Edges
+from zstream.driver.checkpoints import Checkpoints
+from zstream.driver.outputs import Outputs
+from zstream.driver.partitions import Partitions
 from zstream.ports.shell import Shell
 from zstream.wire.codec import encode_plain
 from zstream.wire.messages import WorkerStatistics
 
-NO_FIGURES = WorkerStatistics(0, 0, 0.0, 0.0, 0, 0, 0.0, 0, 0, 0.0, ())
+NO_FIGURES = WorkerStatistics(0, 0, 0.0, 0.0, 0, 0, 0.0, 0, 0, 0.0, 0, ())
 
 LETTERS_TOLD = 5  # newest dead letters of a worker that its reports carry
+
+
+class Measured(Protocol):
+    """What a worker's figures are taken from."""
+
+    dataflow: Dataflow
+    partitions: Partitions
+    outputs: Outputs
+    checkpoints: Checkpoints
 
 
 class Figures:
@@ -32,16 +45,24 @@ class Figures:
         self._waited += seconds
 
     def local(
-        self, dataflow: Dataflow, edges: Edges, pressure: str, planning: bool, now: float
+        self, worker: Measured, pressure: str, planning: bool, now: float
     ) -> LocalChanged | None:
         """The whole standing when something in it has changed or it is time, else None."""
+        dataflow, checkpoints = worker.dataflow, worker.checkpoints
         progress = dataflow.progress()
-        empty = dataflow.empty() and edges.empty
+        empty = dataflow.empty() and worker.outputs.empty and not checkpoints.recovering
+        committed, ended = checkpoints.committed, worker.partitions.ended
+        readable = worker.partitions.readable
         newest = (
+            dataflow.run,
+            checkpoints.durable,
+            committed,
+            checkpoints.damaged,
+            readable,
             dataflow.connected(),
             progress,
             empty,
-            edges.ended,
+            ended,
             pressure,
             planning,
             dataflow.frames_sent if empty else -1,
@@ -51,24 +72,31 @@ class Figures:
             return None
         self._newest = newest
         self._told_at = now
-        self._take(dataflow, edges, now)
+        self._take(worker, now)
         return LocalChanged(
             connected=dataflow.connected(),
+            run=dataflow.run,
             generation=progress.generation,
             installed=progress.installed,
             settled=progress.settled,
             empty=empty,
             sent=dataflow.frames_sent,
             applied=dataflow.frames_applied,
-            ended=edges.ended,
+            ended=ended,
             pressure=pressure,
             sizes=dataflow.sizes() if planning else (),
             costs=dataflow.costs(),
+            durable=checkpoints.durable,
+            oldest=checkpoints.oldest,
+            committed=committed,
+            damaged=checkpoints.damaged,
+            readable=readable,
             statistics=self._statistics,
             newest_dead_letters=self._letters,
         )
 
-    def _take(self, dataflow: Dataflow, edges: Edges, now: float) -> None:
+    def _take(self, worker: Measured, now: float) -> None:
+        dataflow = worker.dataflow
         elapsed = now - self._taken_at
         if elapsed < self._config.status_interval_ms / 1000:
             return
@@ -85,7 +113,8 @@ class Figures:
             dead_letters=dataflow.dead_letters,
             late_records=dataflow.late_records,
             oldest_ms=dataflow.oldest_ms(now),
-            waits_for=edges.waits_for(),
+            records_lost=worker.partitions.records_lost,
+            waits_for=(*worker.partitions.waits_for(), *worker.outputs.waits_for()),
         )
         newest = list(self._shell.dead_letters.newest())[-LETTERS_TOLD:]
         self._letters = tuple(encode_plain(dict(letter)) for letter in newest)

@@ -1,6 +1,7 @@
 """One worker: the two pure cores joined, over the ports of whatever shell it runs in.
 
-    shell hands in      on_control  on_client  on_data  on_log  on_leave_signal
+    shell hands in      on_control  on_client  on_data  on_log  on_desk  on_store_opened
+                        on_store_failed  on_leave_signal
     shell calls         turn(now) -> when to call again, at the latest
     beside the loop     pulses()
     it ends             when `exit` is set
@@ -17,9 +18,13 @@ from typing import Any
 from zstream.config import Config
 from zstream.control.agent import Agent
 from zstream.control.events import (
+    AbandonEpoch,
     AnswerClient,
+    CleanParts,
     ClientAsked,
+    CommitEpoch,
     ConnectPeers,
+    CutEpoch,
     DisconnectPeers,
     Effect,
     Event,
@@ -28,6 +33,7 @@ from zstream.control.events import (
     LogAnswered,
     MessageReceived,
     OpenStore,
+    Recover,
     Say,
     SendMessage,
     Stop,
@@ -39,11 +45,15 @@ from zstream.control.events import (
 from zstream.control.joining import Start
 from zstream.control.requests import Software
 from zstream.dataflow.engine import Dataflow
-from zstream.driver.edges import Edges
+from zstream.driver.checkpoints import Checkpoints
 from zstream.driver.figures import Figures
+from zstream.driver.outputs import Outputs
+from zstream.driver.partitions import Partitions
 from zstream.errors import ConnectorError, UserFunctionError, WireError
 from zstream.model.ids import Incarnation
 from zstream.model.membership import Member
+from zstream.model.records import GenerationOpened, Manifest
+from zstream.ports.desk import DeskAnswer
 from zstream.ports.log import LogAnswer
 from zstream.ports.shell import Exit, Shell
 from zstream.topology.plan import Plan
@@ -65,7 +75,16 @@ def software_of(plan: Plan, version: str) -> Software:
     return Software(plan.topology, plan.fingerprint, plan.outline, version)
 
 
-def start_of(plan: Plan, role: str, join: str, worker_count: int) -> Start:
+def start_of(
+    plan: Plan,
+    role: str,
+    join: str,
+    worker_count: int,
+    *,
+    fresh: bool = False,
+    savepoint: Manifest | None = None,
+    leave_state: tuple[str, ...] = (),
+) -> Start:
     """How a worker comes to its cluster; see zstream.runtime.options for the roles."""
     return Start(
         role=role,
@@ -74,6 +93,14 @@ def start_of(plan: Plan, role: str, join: str, worker_count: int) -> Start:
         sources={name: source.parallel for name, source in plan.sources.items()},
         pinned=plan.pinned,
         key_groups=plan.key_groups,
+        stateful=tuple(
+            (step.node.name, step.node.options.get("was") or "", step.node.where)
+            for step in plan.steps
+            if step.node.kind in ("stateful_map", "stateful_flat_map")
+        ),
+        fresh=fresh,
+        savepoint=savepoint,
+        leave_state=leave_state,
     )
 
 
@@ -92,22 +119,29 @@ class WorkerDriver:
     ) -> None:
         self.exit: Exit | None = None
         self.agent = agent
-        self.edges = Edges(config, plan, shell)
-        self.dataflow = Dataflow(
+        self.partitions = Partitions(config, plan, shell, identity.name)
+        self.outputs = Outputs(config, plan, shell)
+        self.checkpoints = Checkpoints(
+            config, identity, shell, self.partitions, self.outputs, self._restored
+        )
+        self.dataflow = self.checkpoints.dataflow = Dataflow(
             plan,
             registry,
             config,
             identity.incarnation,
-            emit=self.edges.emit,
+            emit=self.outputs.emit,
             refuse=shell.dead_letters.add,
             on_error=on_error,
+            at_cut=self.checkpoints.at_cut,
         )
         self._config = config
         self._shell = shell
         self._figures = Figures(config, shell)
         self._turns = 0
+        self._peers: dict[Incarnation, Member] = {}
         self._pressed: dict[Incarnation, str] = {}  # peers at a limit: sources stop everywhere
-        self._pressure = ""
+        self._pressure = ""  # here, as of this turn
+        self._pressure_told = ""
         self._heartbeat_at = float("-inf")
         self._local_at = float("-inf")
         self._rubbish = 0  # messages and frames that could not be decoded
@@ -118,13 +152,12 @@ class WorkerDriver:
         """Open what must be open before anybody is asked for anything.
 
         store: where the initializer keeps the control log; "" on all others, who are told.
-        Raises ConnectorError: a port in use, a file missing, a store out of reach.
+        Raises ConnectorError: a port in use, a file missing.
         """
         self.dataflow.open()
-        self.edges.open_readers(self.agent.may_be_placed_here())
+        self.partitions.open(self.agent.may_be_placed_here())
         if store:
             self._shell.open_log(store)
-            self._give(StoreOpened(store), now)
 
     def on_control(self, payload: bytes, now: float) -> None:
         """One control message of another worker."""
@@ -137,7 +170,7 @@ class WorkerDriver:
             self._rubbish += 1
         elif isinstance(envelope.message, LinkReport):
             report = envelope.message
-            if self.edges.control_address(envelope.sender):  # a late word of one who left is none
+            if envelope.sender in self._peers:  # a late word of one who left is none
                 self._pressed[envelope.sender] = report.pressure
                 self.dataflow.on_link_report(envelope.sender, report, now)
         else:
@@ -167,6 +200,19 @@ class WorkerDriver:
         """The store has answered."""
         self._give(LogAnswered(answer), now)
 
+    def on_desk(self, answer: DeskAnswer, now: float) -> None:
+        """An operation of a checkpoint was done, or has failed."""
+        self.checkpoints.on_answer(answer, now)
+        self._guarded(lambda: self.checkpoints.try_restore(now))
+
+    def on_store_opened(self, url: str, now: float) -> None:
+        """The cluster's store is within reach."""
+        self._give(StoreOpened(url), now)
+
+    def on_store_failed(self, error: ConnectorError, now: float) -> None:
+        """It is not: this worker can be of no use."""
+        self.exit = self.exit or Exit(1, str(error))
+
     def on_leave_signal(self, now: float, cause: str = "stopped by a signal") -> None:
         """SIGINT or SIGTERM: leave the cluster if that may be."""
         self._give(LeaveAsked(cause), now)
@@ -187,14 +233,18 @@ class WorkerDriver:
         self._turns += 1
         if self.agent.next_timer() <= now:
             self._give(TimePassed(), now)
+        self._pressure = self.dataflow.pressure() or self.outputs.pressure()
         read_all = True
         if self._may_read():
-            read_all = self._guarded(lambda: self.edges.read(self.dataflow.feed), default=True)
+            read_all = self._guarded(
+                lambda: self.partitions.read(self.dataflow.feed, now), default=True
+            )
         self._guarded(lambda: self.dataflow.flush(now))
+        self._guarded(lambda: self.checkpoints.turn(now))
         self._tell_switches(now)
         self._send_frames(now)
         self._send_link_reports(now)
-        self.edges.flush(now)
+        self._guarded(lambda: self.outputs.flush(now))
         self._tell_local(now)
         if self.exit is not None:
             return None
@@ -202,8 +252,9 @@ class WorkerDriver:
 
     def _may_read(self) -> bool:
         """Sources are read while the cluster is up and no worker is at a limit (I5)."""
-        self._pressure = self.dataflow.pressure() or self.edges.pressure()
-        return self.agent.reading and not self._pressure and not any(self._pressed.values())
+        if not self.agent.reading or self.checkpoints.recovering:
+            return False
+        return not self._pressure and not any(self._pressed.values())
 
     def _send_frames(self, now: float) -> None:
         for peer in self.dataflow.ready_peers():
@@ -213,19 +264,20 @@ class WorkerDriver:
                 self.dataflow.frame_sent(peer)
 
     def _send_link_reports(self, now: float) -> None:
-        pressure = self.dataflow.pressure() or self.edges.pressure()
+        self._pressure = self.dataflow.pressure() or self.outputs.pressure()
         interval = self._config.pulse_interval_ms / 1000
-        heartbeat = now >= self._heartbeat_at + interval or pressure != self._pressure
-        self._pressure = pressure
+        is_new = self._pressure != self._pressure_told
+        heartbeat = is_new or now >= self._heartbeat_at + interval
         if heartbeat:
             self._heartbeat_at = now
+            self._pressure_told = self._pressure
         for peer, report in self.dataflow.link_reports(now, heartbeat):
-            address = self.edges.control_address(peer)
-            if address:
+            if peer in self._peers:
                 envelope = self.agent.envelope(
-                    LinkReport(report.run, report.to, report.acks, report.sent, pressure)
+                    LinkReport(report.run, report.to, report.acks, report.sent, self._pressure)
                 )
-                self._shell.transport.send_control(address, encode_message(envelope))
+                control = self._peers[peer].control
+                self._shell.transport.send_control(control, encode_message(envelope))
 
     def _tell_switches(self, now: float) -> None:
         for opened in self.dataflow.take_switched():
@@ -233,9 +285,7 @@ class WorkerDriver:
 
     def _tell_local(self, now: float) -> None:
         """Let control know how the dataflow stands, when that may have changed what it knows."""
-        local = self._figures.local(
-            self.dataflow, self.edges, self._pressure, self.agent.planning, now
-        )
+        local = self._figures.local(self, self._pressure, self.agent.planning, now)
         if local is not None:
             self._give(local, now)
 
@@ -245,7 +295,12 @@ class WorkerDriver:
         dataflow_timer = self.dataflow.next_timer(now)
         if dataflow_timer is not None:
             times.append(dataflow_timer)
-        times.extend(self.edges.wake_times(now, self._may_read()))
+        checkpoint_timer = self.checkpoints.next_timer()
+        if checkpoint_timer is not None:
+            times.append(max(checkpoint_timer, now + TIMER_STEP))
+        times.extend(self.outputs.wake_times(now))
+        if self._may_read():
+            times.extend(self.partitions.wake_times(now))
         return min(times)
 
     # ---- effects
@@ -263,28 +318,59 @@ class WorkerDriver:
         elif isinstance(effect, SubmitLog):
             shell.log.submit(effect.operation)
         elif isinstance(effect, SwitchGeneration):
-            self._guarded(self.edges.open_writers)
-            self._guarded(lambda: self.dataflow.switch(effect.opened, now))
+            if effect.opened.run == self.dataflow.run and not self.checkpoints.recovering:
+                self._guarded(self.outputs.open)
+                self._guarded(lambda: self.dataflow.switch(effect.opened, now))
+        elif isinstance(effect, Recover):
+            self._recover(effect.opened, now)
+        elif isinstance(effect, CutEpoch):
+            self._guarded(lambda: self.checkpoints.cut(effect.opened, now))
+        elif isinstance(effect, CommitEpoch):
+            self.checkpoints.decided(effect.manifest)
+        elif isinstance(effect, AbandonEpoch):
+            self.checkpoints.abandoned(effect.abandoned)
+        elif isinstance(effect, CleanParts):
+            self.checkpoints.clean(effect.below)
         elif isinstance(effect, ConnectPeers):
+            if effect.run > self.dataflow.run:
+                self.dataflow.begin(effect.run)
             for peer in effect.peers:
-                self.edges.remember(peer)
-                shell.transport.open_data(peer.incarnation, peer.data)
-                self.dataflow.open_link(peer.incarnation)
+                self._connect(peer)
+                if not self.checkpoints.recovering:
+                    self.dataflow.open_link(peer.incarnation)
         elif isinstance(effect, DisconnectPeers):
             for incarnation in effect.peers:
                 self._pressed.pop(incarnation, None)
                 self.dataflow.close_link(incarnation)
                 shell.transport.close_data(incarnation)
-                self.edges.forget(incarnation)
+                self._peers.pop(incarnation, None)
         elif isinstance(effect, AnswerClient):
             shell.transport.answer_client(effect.client, encode_message(effect.answer))
         elif isinstance(effect, OpenStore):
-            self._guarded(lambda: shell.open_log(effect.path))
-            self._give(StoreOpened(effect.path), now)
+            shell.open_log(effect.path)
         elif isinstance(effect, Say):
             shell.say(effect.level, effect.event, effect.text, effect.fields)
         elif isinstance(effect, Stop):
             self.exit = self.exit or Exit(effect.code, effect.says)
+
+    def _connect(self, peer: Member) -> None:
+        self._peers[peer.incarnation] = peer
+        self._shell.transport.open_data(peer.incarnation, peer.data)
+
+    def _recover(self, opened: GenerationOpened, now: float) -> None:
+        """A new run: all is dropped at once, and restored when its parts have been read."""
+        self._pressed.clear()
+        self._guarded(self.outputs.open)
+        for member in opened.table.members:
+            if member.incarnation != self.agent.me.incarnation:
+                self._connect(member)
+        self.checkpoints.recover(opened)
+        self._guarded(lambda: self.checkpoints.try_restore(now))
+
+    def _restored(self) -> None:
+        """Links with members are open again; those with joiners on their way in are not yet."""
+        for peer in self._peers:
+            self.dataflow.open_link(peer)
 
     def _guarded(self, action: Callable[[], Any], default: Any = None) -> Any:
         """Do it; what the user's code or the outside refuses ends this worker with its sentence."""

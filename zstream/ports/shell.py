@@ -45,6 +45,9 @@ class Shell(Protocol):
         before that waits.
         """
 
+    def can_read(self, source: str) -> bool:
+        """Whether this worker has what it needs to open the source, should it be placed here."""
+
     def open_reader(self, source: str) -> Reader:
         """Open a source that is placed on this worker. Raises ConnectorError."""
 

@@ -66,6 +66,11 @@ class WorkerShell:
         self.desk.open(opened.store)
         return [opened.url]
 
+    def can_read(self, source: str) -> bool:
+        """Whether this worker has what it needs to open the source, should it be placed here."""
+        spec = self._plan.sources[source].spec
+        return not spec.needs_address or bool(self._options.inputs.get(source) or spec.address)
+
     def open_reader(self, source: str) -> Reader:
         """Open a source that is placed on this worker. Raises ConnectorError."""
         spec = self._plan.sources[source].spec

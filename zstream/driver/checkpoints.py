@@ -1,0 +1,284 @@
+"""This worker's side of epochs and recoveries: what goes over the shell's desk, and in which order.
+
+    cut         the dataflow cuts, positions and output are taken            (at_cut)
+    part        when the dataflow has it: written beside the loop            -> durable
+    manifest    sources acknowledge; each sink's output is committed         -> committed
+    recovery    drop all; read the manifest's parts, then those that hold the state of what is
+                owned here; restore; seek; commit what the manifest names    -> a member again
+
+What fails is tried again for as long as it is wanted. What a manifest names of authors that are
+gone is spread over the members, the same on each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from zstream.config import Config
+from zstream.dataflow.engine import Dataflow
+from zstream.driver.outputs import Commit, Outputs
+from zstream.driver.partitions import Partitions
+from zstream.errors import WireError
+from zstream.model.ids import Epoch, Incarnation
+from zstream.model.membership import Member
+from zstream.model.records import EpochAbandoned, EpochOpened, GenerationOpened, Manifest
+from zstream.ports.desk import (
+    DeskAnswer,
+    DeskOperation,
+    OutputCommit,
+    PartRead,
+    PartsClean,
+    PartWrite,
+)
+from zstream.ports.shell import Shell
+from zstream.wire.parts import Part, PartName, open_part, parts_needed
+
+SAY_SECONDS = 5.0  # between two lines about the same operation that fails
+
+
+@dataclass
+class _Restore:
+    """A recovery between its decision and its last part."""
+
+    opened: GenerationOpened
+    awaited: set[PartName]
+    parts: dict[PartName, Part]
+
+    @property
+    def manifest_names(self) -> list[PartName]:
+        restore = self.opened.restore
+        if restore is None:
+            return []
+        return [PartName(restore.run, restore.epoch, author) for author in restore.authors]
+
+
+class Checkpoints:
+    """Times are monotonic seconds."""
+
+    def __init__(
+        self,
+        config: Config,
+        me: Member,
+        shell: Shell,
+        partitions: Partitions,
+        outputs: Outputs,
+        restored: Callable[[], None],
+    ) -> None:
+        """restored: called when a recovery is done, before anything is read or received."""
+        self.dataflow: Dataflow  # set by the driver: each needs the other
+        self.durable = Epoch(0)
+        self.oldest = Epoch(0)
+        self.damaged = ""
+        self._retry = config.retry_ms / 1000
+        self._me = me
+        self._shell = shell
+        self._partitions = partitions
+        self._outputs = outputs
+        self._restored = restored
+        self._token = 0
+        self._asked: dict[int, tuple[DeskOperation, Any]] = {}  # and what it is for
+        self._again: list[tuple[float, DeskOperation, Any]] = []  # failed: when to try again
+        self._said_at: dict[str, float] = {}
+        self._committing: set[str] = set()  # sinks of which a commit is under way
+        self._open = Epoch(0)  # cut, and its part is not handed in yet
+        self._manifest = Epoch(0)  # the newest that is known
+        self._committed = Epoch(0)
+        self._restore: _Restore | None = None
+
+    # ---- what the driver asks
+
+    @property
+    def recovering(self) -> bool:
+        """Whether this worker has dropped all and is not restored yet."""
+        return self._restore is not None
+
+    @property
+    def committed(self) -> Epoch:
+        """All output up to this epoch that this worker is to commit is committed."""
+        if not self.recovering and self._outputs.all_committed:
+            self._committed = self._manifest
+        return self._committed
+
+    def next_timer(self) -> float | None:
+        return min((at for at, _, _ in self._again), default=None)
+
+    # ---- epochs
+
+    def at_cut(self, epoch: Epoch) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The dataflow cuts now: positions by partition, prepared output by sink."""
+        self._open = epoch
+        return self._partitions.cut(epoch), self._outputs.prepare(epoch)
+
+    def cut(self, opened: EpochOpened, now: float) -> None:
+        """The leader's word."""
+        if not self.recovering:
+            self.dataflow.cut(opened.run, opened.epoch, now)
+
+    def turn(self, now: float) -> None:
+        """Once a turn: a part that is whole goes out, and what has failed is tried again."""
+        if self._open:
+            part = self.dataflow.part(self._open)
+            if part is not None:
+                oldest = self.dataflow.oldest(self._open)
+                name = self.dataflow.part_name(self._open)
+                self._submit(PartWrite(0, name.blob(), part), (name, oldest))
+                self._open = Epoch(0)
+        due = [(operation, what) for at, operation, what in self._again if at <= now]
+        self._again = [item for item in self._again if item[0] > now]
+        for operation, what in due:
+            if self._is_wanted(operation, what):
+                self._submit(operation, what)
+        for sink, commit in self._outputs.next_commits():
+            self._commit(sink, commit)
+
+    def decided(self, manifest: Manifest) -> None:
+        """A manifest stands in the log."""
+        self._manifest = max(self._manifest, manifest.epoch)
+        if self.recovering or manifest.run != self.dataflow.run:
+            return
+        outputs = self.dataflow.manifest_appended(manifest.epoch)
+        self._outputs.commit(manifest.epoch, self._me.incarnation, outputs)
+        self._partitions.acknowledge(manifest.epoch)
+
+    def abandoned(self, record: EpochAbandoned) -> None:
+        if record.run == self.dataflow.run:
+            self.dataflow.abandon(record.epoch)
+            self._open = Epoch(0)
+
+    def clean(self, below: Epoch) -> None:
+        """Parts of lower epochs are needed no more."""
+        self._submit(PartsClean(0, below), None)
+
+    # ---- recovery
+
+    def recover(self, opened: GenerationOpened) -> None:
+        """A new run: nothing of the one before counts."""
+        self.dataflow.begin(opened.run)
+        self._outputs.abort()
+        self._open = self.durable = self.oldest = self._committed = Epoch(0)
+        self._manifest = opened.restore.epoch if opened.restore else Epoch(0)
+        self.damaged = ""
+        self._restore = _Restore(opened, set(), {})
+        self._read(self._restore.manifest_names)
+
+    def try_restore(self, now: float) -> None:
+        """Go on when all parts that are needed are there. May raise what user code raises."""
+        doing = self._restore
+        if doing is None or doing.awaited or self.damaged:
+            return
+        opened, me = doing.opened, self._me.incarnation
+        manifest = [doing.parts[name] for name in doing.manifest_names]
+        needed = parts_needed(manifest, set(opened.table.groups_of(me)))
+        if missing := needed - doing.parts.keys():
+            self._read(sorted(missing))
+            return
+        self._restore = None
+        positions = {p: at for part in manifest for p, at in part.positions.items()}
+        is_first = opened.table.members[0].incarnation == me
+        self._partitions.seek(positions, opened.placement, keeps_rest=is_first)
+        self.dataflow.restore(opened.run, opened, doing.parts, now)
+        for part in manifest:
+            if _committer(part.name.incarnation, opened) == me:
+                self._outputs.commit(part.name.epoch, part.name.incarnation, dict(part.prepared))  # type: ignore[arg-type]
+        self._restored()
+
+    def _read(self, names: list[PartName]) -> None:
+        if self._restore is not None:
+            self._restore.awaited.update(names)
+        for name in names:
+            self._submit(PartRead(0, name.blob()), (self.dataflow.run, name))
+
+    # ---- the desk
+
+    def on_answer(self, answer: DeskAnswer, now: float) -> None:
+        """An operation was done, or has failed."""
+        operation, what = self._asked.pop(answer.token)
+        if isinstance(operation, OutputCommit):
+            self._on_commit(operation, what, answer, now)
+        elif not self._is_wanted(operation, what):
+            return
+        elif answer.failed:
+            self._fail(operation, what, answer.failed, now)
+        elif isinstance(operation, PartWrite):
+            name, oldest = what
+            self.durable, self.oldest = name.epoch, oldest
+        elif isinstance(operation, PartRead) and self._restore is not None:
+            self._on_part(what[1], answer.payload, self._restore)
+
+    def _on_part(self, name: PartName, payload: bytes | None, doing: _Restore) -> None:
+        if name not in doing.awaited:
+            return
+        try:
+            if payload is None:
+                raise WireError(f"part {name.blob()} is not there.")
+            doing.parts[name] = open_part(name, payload)
+        except WireError as error:
+            self.damaged = str(error)
+            return
+        doing.awaited.discard(name)
+
+    def _on_commit(
+        self, operation: OutputCommit, what: tuple[str, Commit], answer: DeskAnswer, now: float
+    ) -> None:
+        sink, commit = what
+        self._committing.discard(sink)
+        if not answer.failed:
+            self._outputs.committed(sink, commit)
+        elif self._is_wanted(operation, what):
+            self._committing.add(sink)  # until it is tried again
+            self._fail(operation, what, answer.failed, now)
+
+    def _is_wanted(self, operation: DeskOperation, what: Any) -> bool:
+        """Whether the outcome still matters: what is of an ended run does not."""
+        if isinstance(operation, PartWrite):
+            name: PartName = what[0]
+            return name.run == self.dataflow.run and name.epoch > self.durable
+        if isinstance(operation, PartRead):
+            return self.recovering and bool(what[0] == self.dataflow.run)
+        if isinstance(operation, OutputCommit):
+            sink, commit = what
+            wanted = any(s == sink and c is commit for s, c in self._outputs.next_commits())
+            if not wanted:
+                self._committing.discard(sink)
+            return wanted
+        return True
+
+    def _commit(self, sink: str, commit: Commit) -> None:
+        committer = self._outputs.committer(sink)
+        if committer is not None and sink not in self._committing:
+            self._committing.add(sink)
+            operation = OutputCommit(0, committer, commit.epoch, commit.author, commit.outputs)
+            self._submit(operation, (sink, commit))
+
+    def _submit(self, operation: DeskOperation, what: Any) -> None:
+        self._token += 1
+        operation = replace(operation, token=self._token)
+        self._asked[self._token] = (operation, what)
+        self._shell.desk.submit(operation)
+
+    def _fail(self, operation: DeskOperation, what: Any, cause: str, now: float) -> None:
+        self._again.append((now + self._retry, operation, what))
+        kind = type(operation).__name__
+        if now - self._said_at.get(kind, float("-inf")) >= SAY_SECONDS:
+            self._said_at[kind] = now
+            text = f"{_WHAT_FAILS[type(operation)]}: {cause} Trying again."
+            self._shell.say("warning", "checkpoint_waits", text, {})
+
+
+_WHAT_FAILS: Mapping[type, str] = {
+    PartWrite: "a checkpoint cannot be written",
+    PartRead: "a checkpoint cannot be read",
+    PartsClean: "old checkpoints cannot be deleted",
+    OutputCommit: "output cannot be committed",
+}
+
+
+def _committer(author: Incarnation, opened: GenerationOpened) -> Incarnation:
+    """Who commits what this author has prepared: it, or one of the members in its stead."""
+    members = opened.table.members
+    if opened.table.member(author) is not None or opened.restore is None:
+        return author
+    place = sorted(opened.restore.authors).index(author)
+    return members[place % len(members)].incarnation
