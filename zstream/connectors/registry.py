@@ -8,7 +8,8 @@ from typing import Any
 
 from zstream.config import Config
 from zstream.connectors.csv_rows import RowCutter
-from zstream.connectors.file import FileReader, FileWriter
+from zstream.connectors.epoch_files import FileWriter
+from zstream.connectors.file import FileReader
 from zstream.connectors.framing import make_cutter
 from zstream.connectors.memory import GenerateReader, MemoryReader
 from zstream.connectors.stdout import StdoutWriter
@@ -27,12 +28,23 @@ def _tcp_source(spec: specs.TcpSource[Any], name: str, address: str, config: Con
 
 def _file_source(spec: specs.FileSource[Any], name: str, _: str, config: Config) -> Reader:
     who = f"source {name}"
-    return FileReader(who, spec.path, make_cutter(spec.framing, who), spec.follow, config)
+    make_cutter(spec.framing, who)  # as above; in a directory there may be no file to try it on
+    return FileReader(who, spec.path, partial(make_cutter, spec.framing), spec.follow, config)
 
 
 def _csv_source(spec: specs.CsvSource[Any], name: str, _: str, config: Config) -> Reader:
-    who = f"source {name}"
-    return FileReader(who, spec.path, RowCutter(who), spec.follow, config)
+    return FileReader(f"source {name}", spec.path, RowCutter, spec.follow, config)
+
+
+def _postgres_sink(spec: specs.PostgresSink[Any], name: str, address: str) -> Writer:
+    who = f"sink {name}"
+    try:
+        from zstream.connectors.postgres import PostgresWriter
+    except ImportError as error:
+        raise ConnectorError(
+            f"{who}: PostgresSink needs psycopg: pip install 'zstream[postgres]' ({error})"
+        ) from error
+    return PostgresWriter(who, name, spec.table, spec.key, spec.dsn or "", address)
 
 
 # Each is called with the spec, the name, the address ("" where none is needed), and the limits.
@@ -47,6 +59,7 @@ WRITERS: dict[type, Callable[[Any, str, str], Writer]] = {
     specs.TcpSink: lambda _, name, address: TcpWriter(f"sink {name}", address),
     specs.FileSink: lambda spec, name, _: FileWriter(f"sink {name}", spec.path),
     specs.Stdout: lambda _, name, __: StdoutWriter(f"sink {name}"),
+    specs.PostgresSink: _postgres_sink,
 }
 
 

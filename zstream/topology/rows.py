@@ -71,10 +71,11 @@ def shown_values(values: bytes) -> tuple[str, ...]:
 def _cells(record: object) -> Mapping[str, Any]:
     if isinstance(record, Mapping):
         return record
-    names = field_names(type(record))
+    kind: type = type(record)
+    names = field_names(kind)
     if names is None:
         raise TypeError(
-            f"a {type(record).__name__} is no row; a row is a dict, a dataclass or a NamedTuple"
+            f"a {kind.__name__} is no row; a row is a dict, a dataclass or a NamedTuple"
         )
     return {name: getattr(record, name) for name in names}
 
@@ -102,9 +103,8 @@ def _cell(name: str, value: Any) -> str:
         text = _text(value)
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError(
-            f"the column {name} holds text that is no Unicode: {value!r:.100}"
-        ) from None
+        says = f"the column {name} holds text that is no Unicode: {value!r:.100}"
+        raise ValueError(says) from None
     except (TypeError, ValueError, OverflowError) as error:
         raise type(error)(f"the column {name}: {error}") from None
     if "\0" in text:
@@ -114,13 +114,14 @@ def _cell(name: str, value: Any) -> str:
 
 def _text(value: Any) -> str:
     """What PostgreSQL's own input of the type reads."""
-    for kind in type(value).__mro__:
-        if kind in _TEXTS:
-            return _TEXTS[kind](value)
-    if field_names(type(value)) is not None:
+    kind: type = type(value)
+    for base in kind.__mro__:
+        if base in _TEXTS:
+            return _TEXTS[base](value)
+    if field_names(kind) is not None:
         return _json(value)
     raise TypeError(
-        f"a {type(value).__name__} is nothing that PostgreSQL can keep. Give a number, text, "
+        f"a {kind.__name__} is nothing that PostgreSQL can keep. Give a number, text, "
         "bytes, a date or time, a list, or a dict"
     )
 
@@ -133,7 +134,8 @@ def _json(value: Any) -> str:
 
 
 def _tuple(value: tuple[Any, ...]) -> str:
-    return _array(value) if field_names(type(value)) is None else _json(value)
+    kind: type = type(value)
+    return _array(value) if field_names(kind) is None else _json(value)
 
 
 def _array(values: list[Any] | tuple[Any, ...]) -> str:

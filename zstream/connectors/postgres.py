@@ -1,0 +1,452 @@
+"""PostgreSQL: rows of a table, changed with the checkpoint that they belong to.
+
+Through psycopg, the extra zstream[postgres]. What is promised: the rows of an epoch are seen all
+at once, once, whatever dies. They and the epoch's mark, in a table `zstream_epochs` beside the
+sink's, are one transaction. A mark is the highest epoch of a sink and an author: who comes with it
+or an older one again, a worker that was taken for dead perhaps, finds it and changes nothing.
+
+    write      a row is a line of names and a line of values (zstream.topology.rows)
+    prepare    chunks of runs: rows of the same columns, of a key only the last
+    commit     mark; then for each run: COPY into a table of the session's own, INSERT from there
+
+Between two workers there is only the order of epochs: where both write a row of one key in the
+same epoch, either may be the last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import psycopg
+from psycopg import errors, sql
+from psycopg.conninfo import conninfo_to_dict
+
+from zstream.connectors.address import split_address
+from zstream.connectors.staged import StagedWriter, chunks_of, pack, unpack
+from zstream.errors import ConnectorError
+from zstream.topology.rows import column_names, cut_row, shown_values
+
+MARKS = "zstream_epochs"
+CONNECT_S = 5  # a joiner's loop waits so long at most
+STATEMENT_S = 30  # one statement; the server ends it then
+LOCK_S = 10  # for a row or table that somebody else holds
+ANSWER_S = 60.0  # a whole commit; then the connection is cut, for a server that hangs says nothing
+MARKS_KEPT_DAYS = 30  # of authors that commit no more; far longer than anything is tried again
+SHOWN_MAX = 100  # characters of a value or a cause in a sentence
+
+_SETTINGS = {
+    "statement_timeout": f"{STATEMENT_S}s",
+    "lock_timeout": f"{LOCK_S}s",
+    "idle_in_transaction_session_timeout": f"{STATEMENT_S}s",  # a worker that hangs holds a mark
+    "timezone": "UTC",  # times without a zone mean the same on every worker
+}
+# What makes a libpq give up on a network that is gone. The person's dsn may say otherwise.
+_PATIENCE = {
+    "connect_timeout": CONNECT_S,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+_NOT_THERE = ("08", "53", "57P")  # kinds of SQLSTATE: connections, resources, shutting down
+_ORDINAL = "zstream row"  # the column of the session's own table that knows what came last
+_ROWS_LOOKED_AT = 100  # to guess the types of columns
+_COPY_PLACE = re.compile(r"COPY .*, line (\d+), column ([^:]+)(?:: (.*))?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Rows of the same columns, one after the other. body: lines of values, as COPY reads them."""
+
+    names: bytes
+    body: bytes
+
+    def columns(self) -> tuple[str, ...]:
+        return column_names(self.names)
+
+    def rows(self, limit: int) -> list[tuple[str, ...]]:
+        """The values of the first lines, as texts."""
+        lines = self.body.removesuffix(b"\n").split(b"\n", limit)
+        return [shown_values(line) for line in lines[:limit]]
+
+
+class PostgresWriter(StagedWriter):
+    """Holds rows back until their checkpoint is decided, and then inserts or updates them.
+
+    sink: the name that marks are kept under. table: "name" or "schema.name". key: its columns.
+    dsn: "" where the environment says all. address: "host:port", goes before the dsn's.
+    Raises ConnectorError where the server cannot be reached or the table cannot be used.
+    """
+
+    def __init__(
+        self, who: str, sink: str, table: str, key: Sequence[str], dsn: str = "", address: str = ""
+    ) -> None:
+        super().__init__(who)
+        self._sink = sink
+        self._table = table
+        self._key = tuple(key)
+        self._parameters = _parameters(who, dsn, address)
+        self._session: _Session | None = None
+        self._in_use = threading.Lock()  # the session: by a commit's thread, or by `close`
+        self._closed = False
+        with self._sentences([]):
+            self._open_session()
+
+    def packed(self, records: Sequence[bytes]) -> bytes:
+        """One chunk of runs, in the order in which they came."""
+        places = len(self._key)
+        fields: list[bytes] = []
+        for names, rows in groupby(map(cut_row, records), key=lambda row: row[0]):
+            last = {tuple(values.split(b"\t", places)[:places]): values for _, values in rows}
+            fields += [names, b"".join(values + b"\n" for values in last.values())]
+        return pack(fields)
+
+    def commit(self, epoch: int, author: int, outputs: Sequence[Any]) -> None:
+        """See zstream.ports.connectors.Writer. The connection is kept for the next one."""
+        runs = _runs(chunks_of(outputs, self.who))
+        try:
+            with self._in_use, self._sentences(runs):
+                session = self._session or self._open_session()
+                session.commit(epoch, author, runs)
+        finally:
+            if self._closed:
+                self.close()
+
+    def close(self) -> None:
+        """Nothing is waited for: a commit under way closes the connection at its end."""
+        super().close()
+        self._closed = True
+        if self._in_use.acquire(blocking=False):
+            try:
+                self._drop_session()
+            finally:
+                self._in_use.release()
+
+    def _open_session(self) -> _Session:
+        self._session = _Session(
+            psycopg.connect(**self._parameters, autocommit=True, prepare_threshold=None),
+            self._sink,
+            self._table,
+            self._key,
+        )
+        self._session.prepare()
+        return self._session
+
+    def _drop_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.connection.close()
+
+    @contextmanager
+    def _sentences(self, runs: Sequence[Run]) -> Iterator[None]:
+        """Say what psycopg raises in words; after any error the next commit connects anew."""
+        try:
+            yield
+        except BaseException as error:
+            session = self._session
+            self._drop_session()
+            if not isinstance(error, (psycopg.Error, _NoTable, OSError)):
+                raise
+            if session is not None and session.cut_off:
+                says = f"PostgreSQL gave no answer for {ANSWER_S:g} s"
+            elif isinstance(error, psycopg.Error) and error.sqlstate is not None:
+                says = self._refused(error, session, runs)
+            elif isinstance(error, _NoTable):
+                says = (
+                    f"there is no table {self._table} in the database {error}. "
+                    f"Make it: {create_table(self._table, self._key, runs)}"
+                )
+            else:
+                says = self._unreachable(str(error))
+            raise ConnectorError(f"{self.who}: {says}.") from error
+
+    def _unreachable(self, cause: str) -> str:
+        line = cause.partition("\n")[0].removeprefix("connection failed: ").rstrip(".")
+        return (
+            f"PostgreSQL cannot be reached: {line}. Where it is: dsn=, "
+            f"--out {self._sink}@HOST:PORT, or PGHOST, PGPORT, PGDATABASE, PGUSER and PGPASSWORD"
+        )
+
+    def _refused(self, error: psycopg.Error, session: _Session | None, runs: Sequence[Run]) -> str:
+        """The clause for what the server refused, and what can be done about it."""
+        said = error.diag
+        what = said.message_primary or str(error)
+        table, key = self._table, ", ".join(self._key)
+        if (error.sqlstate or "").startswith(_NOT_THERE):
+            return self._unreachable(what)
+        if isinstance(error, errors.InvalidColumnReference):
+            return (
+                f"the table {table} has no unique constraint on {key}, so its rows cannot be told "
+                f"apart by it. Add it: ALTER TABLE {table} ADD UNIQUE ({key})"
+            )
+        if isinstance(error, errors.UndefinedColumn):
+            return (
+                f"the table {table} has not all columns that the records have: {what}. "
+                f"Add it: ALTER TABLE {table} ADD COLUMN {_missing(what, runs)}"
+            )
+        if isinstance(error, errors.InsufficientPrivilege):
+            return (
+                f"{what}. This user needs SELECT, INSERT and UPDATE on {table}, and SELECT, "
+                f"INSERT, UPDATE and DELETE on a table beside it: {create_marks(MARKS)}"
+            )
+        place = _COPY_PLACE.match(said.context or "")
+        if place is not None:
+            line, column, value = place.groups()
+            which = session.record(int(line)) if session is not None else ""
+            return (
+                f"the column {column} of the table {table} does not take {value or 'a value'}: "
+                f"{what}{which}. The output waits until it does"
+            )
+        detail = f" ({said.message_detail:.{SHOWN_MAX}})" if said.message_detail else ""
+        return f"the table {table} does not take the output: {what}{detail}"
+
+
+class _NoTable(Exception):
+    """The table is not there; says the database."""
+
+
+class _Session:
+    """One connection, and what was found over it. cut_off: something took too long."""
+
+    def __init__(
+        self, connection: psycopg.Connection[Any], sink: str, table: str, key: tuple[str, ...]
+    ) -> None:
+        self.connection = connection
+        self.cut_off = False
+        self._sink = sink
+        self._key = sql.SQL(", ").join(map(sql.Identifier, key))
+        self._key_names = key
+        self._name = sql.Identifier(*table.split(".", 1))
+        self._table = self._marks = self._name
+        self._putting: tuple[tuple[str, ...], list[bytes]] = ((), [])  # for what is said of errors
+
+    def prepare(self) -> None:
+        """Find the table, make the marks' beside it, and let the server plan what will be done."""
+        self.connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        with self._transaction():
+            found = self._one(
+                "SELECT nspname, relname FROM pg_class c JOIN pg_namespace n "
+                "ON n.oid = relnamespace WHERE c.oid = to_regclass(%s)",
+                self._name.as_string(self.connection),
+            )
+            if found is None:
+                raise _NoTable(self.connection.info.dbname)
+            schema, name = found
+            self._table = sql.Identifier(schema, name)
+            self._marks = sql.Identifier(schema, MARKS)
+            self._do(
+                "EXPLAIN INSERT INTO {table} ({key}) SELECT {key} FROM {table} "
+                "ON CONFLICT ({key}) DO UPDATE SET {first} = excluded.{first}",
+                first=sql.Identifier(self._key_names[0]),
+            )
+        marks = self._marks.as_string(self.connection)
+        if self._one("SELECT to_regclass(%s)", marks) == (None,):
+            # Two workers may make it at the same moment; one is refused, and it is there.
+            with suppress(errors.UniqueViolation, errors.DuplicateTable), self._transaction():
+                self._do(create_marks("{marks}"))
+        with self._transaction():
+            self._do(
+                "DELETE FROM {marks} "
+                "WHERE sink = %s AND committed_at < now() - make_interval(days => %s)",
+                self._sink,
+                MARKS_KEPT_DAYS,
+            )
+
+    def commit(self, epoch: int, author: int, runs: list[Run]) -> None:
+        """All or nothing; nothing where the mark says that it was done."""
+        with self._transaction():
+            marked = self._do(
+                "INSERT INTO {marks} AS mark (sink, author, epoch) VALUES (%s, %s, %s) "
+                "ON CONFLICT (sink, author) DO UPDATE SET epoch = excluded.epoch, "
+                "committed_at = now() WHERE mark.epoch < excluded.epoch",
+                self._sink,
+                author,
+                epoch,
+            )
+            if marked:
+                for self._putting in _together(runs):
+                    self._put(*self._putting)
+
+    def record(self, line: int) -> str:
+        """Which record a line of what was put last is, by its key."""
+        columns, bodies = self._putting
+        if line > sum(body.count(b"\n") for body in bodies):
+            return ""
+        values = Run(b"", b"".join(bodies)).rows(line)[-1]
+        row = zip(columns, values[: len(self._key_names)])  # noqa: B905 -- only the key
+        return f" (the record of {', '.join(f'{name} {value}' for name, value in row)})"
+
+    def _put(self, columns: tuple[str, ...], bodies: list[bytes]) -> None:
+        """Rows by COPY, which is the fastest way in, and from there to where they belong."""
+        stage = f"zstream_{zlib.crc32(json.dumps(columns).encode()):08x}"
+        others = [name for name in columns if name not in self._key_names]
+        changes = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others]
+        change = sql.SQL("DO UPDATE SET {}").format(sql.SQL(", ").join(changes))
+        parts: dict[str, sql.Composable] = {
+            "stage": sql.Identifier(stage),
+            "ordinal": sql.Identifier(_ORDINAL),
+            "columns": sql.SQL(", ").join(map(sql.Identifier, columns)),
+            "then": change if others else sql.SQL("DO NOTHING"),
+        }
+        # It has the columns as the table has them, so that COPY finds what they do not take.
+        self._do(
+            "CREATE TEMPORARY TABLE IF NOT EXISTS {stage} ON COMMIT DELETE ROWS "
+            "AS SELECT {columns} FROM {table} WITH NO DATA",
+            **parts,
+        )
+        self._do(
+            "ALTER TABLE pg_temp.{stage} "
+            "ADD COLUMN IF NOT EXISTS {ordinal} bigint GENERATED ALWAYS AS IDENTITY",
+            **parts,
+        )
+        self._do("TRUNCATE pg_temp.{stage}", **parts)
+        with (
+            self.connection.cursor() as cursor,
+            cursor.copy(self._query("COPY pg_temp.{stage} ({columns}) FROM STDIN", parts)) as copy,
+        ):
+            for body in bodies:
+                copy.write(body)
+        # In the order of keys, so that two workers do not wait for each other's rows.
+        self._do(
+            "INSERT INTO {table} ({columns}) "
+            "SELECT DISTINCT ON ({key}) {columns} FROM pg_temp.{stage} "
+            "ORDER BY {key}, {ordinal} DESC ON CONFLICT ({key}) {then}",
+            **parts,
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One transaction in which every wait has an end."""
+        with self._cut_off_late(), self.connection.transaction():
+            settings = sql.SQL(", ").join(
+                sql.SQL("set_config({}, {}, true)").format(name, value)
+                for name, value in _SETTINGS.items()
+            )
+            self.connection.execute(sql.SQL("SELECT {}").format(settings))
+            # A server that loses what it said was done would lose it for good.
+            self.connection.execute(
+                "SELECT set_config('synchronous_commit', 'on', true) "
+                "WHERE current_setting('synchronous_commit') = 'off'"
+            )
+            yield
+
+    @contextmanager
+    def _cut_off_late(self) -> Iterator[None]:
+        with socket.socket(fileno=os.dup(self.connection.fileno())) as line:
+
+            def cut_off() -> None:
+                self.cut_off = True
+                with suppress(OSError):
+                    line.shutdown(socket.SHUT_RDWR)
+
+            timer = threading.Timer(ANSWER_S, cut_off)
+            timer.daemon = True
+            timer.start()
+            try:
+                yield
+            finally:
+                timer.cancel()
+                timer.join()
+
+    def _one(self, query: str, *values: Any) -> tuple[Any, ...] | None:
+        row: tuple[Any, ...] | None = self.connection.execute(query.encode(), values).fetchone()
+        return row
+
+    def _do(self, query: str, *values: Any, **parts: sql.Composable) -> int:
+        """Execute it; how many rows it changed."""
+        done: int = self.connection.execute(self._query(query, parts), values or None).rowcount
+        return done
+
+    def _query(self, query: str, parts: dict[str, sql.Composable]) -> sql.Composed:
+        names = {"table": self._table, "marks": self._marks, "key": self._key}
+        return sql.SQL(query).format(**names, **parts)
+
+
+def create_marks(name: str) -> str:
+    """The statement that makes the table of marks."""
+    return (
+        f"CREATE TABLE IF NOT EXISTS {name} (sink text, author bigint, epoch bigint NOT NULL, "
+        "committed_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (sink, author))"
+    )
+
+
+def create_table(table: str, key: Sequence[str], runs: Sequence[Run]) -> str:
+    """A statement that makes a table for these rows, as far as their texts tell the types."""
+    types = {**dict.fromkeys(key, "text"), **_likely_types(runs)}
+    columns = "".join(f"{name} {type_}, " for name, type_ in types.items())
+    rest = "" if runs else "..., "
+    return f"CREATE TABLE {table} ({columns}{rest}PRIMARY KEY ({', '.join(key)}))"
+
+
+def _missing(what: str, runs: Sequence[Run]) -> str:
+    """Name and likely type of the column that a server's message is about."""
+    named = re.search('"([^"]+)"', what)
+    name = named[1] if named else "..."
+    return f"{name} {_likely_types(runs).get(name, '...')}"
+
+
+def _likely_types(runs: Sequence[Run]) -> dict[str, str]:
+    types: dict[str, str] = {}
+    for run in runs:
+        for name, *values in zip(run.columns(), *run.rows(_ROWS_LOOKED_AT), strict=True):
+            types[name] = _likely_type(values)
+    return types
+
+
+_LIKELY = {
+    "boolean": r"[tf]",
+    "bigint": r"0|-?[1-9]\d{0,17}",
+    "double precision": r"-?\d+(\.\d+)?(e[+-]?\d+)?|-?inf|nan",
+    "timestamptz": r"\d{4}-\d\d-\d\dT.*",
+    "date": r"\d{4}-\d\d-\d\d",
+    "interval": r".* days .* seconds",
+    "uuid": r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    "bytea": r"\\\\x.*",
+    "jsonb": r"\{(\}|\".*\":.*)",
+    "text[]": r"\{.*\}",
+}
+
+
+def _likely_type(values: Sequence[str]) -> str:
+    known = [value for value in values if value != "\\N"]
+    for type_, form in _LIKELY.items():
+        if known and all(re.fullmatch(form, value, re.DOTALL) for value in known):
+            return type_
+    return "text"
+
+
+def _runs(chunks: Sequence[bytes]) -> list[Run]:
+    fields = [field for chunk in chunks for field in unpack(chunk)]
+    return [Run(*pair) for pair in zip(fields[::2], fields[1::2], strict=True)]
+
+
+def _together(runs: Sequence[Run]) -> Iterator[tuple[tuple[str, ...], list[bytes]]]:
+    """Columns, and the bodies of all runs with them that come one after the other."""
+    for _, alike in groupby(runs, key=lambda run: run.names):
+        some = list(alike)
+        yield some[0].columns(), [run.body for run in some]
+
+
+def _parameters(who: str, dsn: str, address: str) -> dict[str, Any]:
+    """What libpq is given. A dsn that cannot be read is not shown: it may hold a password."""
+    try:
+        said = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        raise ConnectorError(
+            f"{who}: its dsn cannot be read. Write postgresql://USER@HOST:PORT/DATABASE."
+        ) from None
+    where: dict[str, Any] = {}
+    if address:
+        where["host"], where["port"] = split_address(address)
+        said.pop("hostaddr", None)
+    return {"client_encoding": "UTF8", **_PATIENCE, **said, **where}
