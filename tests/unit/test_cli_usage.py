@@ -116,6 +116,11 @@ def test_short_forms_may_stand_together_and_long_ones_be_cut_short() -> None:
             "What is for the topology stands behind --.",
         ),
         ("zworker", "--name a --name b", "--name is given more than once."),
+        (
+            "zworker",
+            "--leave-state a --leave-state b --fresh --fresh",
+            "--fresh is given more than once.",
+        ),
         ("cluster_shrinker", "-e a:1", "one of --query, --count or --workers is missing."),
         (
             "cluster_shrinker",
@@ -157,7 +162,7 @@ def test_help_and_version_are_no_errors(program: str, capsys: pytest.CaptureFixt
 def test_a_program_of_its_own_has_its_name_and_no_module() -> None:
     """`python alphabet.py --help`."""
     text = usage_of_program("alphabet.py")
-    assert "  alphabet.py [options] [-- <argument>...]\n" in text
+    assert "  alphabet.py [options] [--leave-state NAME]... [-- <argument>...]\n" in text
     assert "application-module" not in text
     assert parse(text, ["-n", "w1"], program="alphabet.py")["--name"] == "w1"
 

@@ -153,6 +153,34 @@ def test_a_joiner(started: Started) -> None:
         ("-j 127.0.0.1:0 -n w", "--join must name a port above 0, it is '127.0.0.1:0'."),
         ("--join-deadline 0", "--join-deadline must be above 0 seconds, it is 0."),
         ("--join-deadline nan", "--join-deadline must be above 0 seconds, it is nan."),
+        ("--checkpoint-interval 0", "--checkpoint-interval must be above 0 seconds, it is 0."),
+        (
+            "-j 127.0.0.1:1 -n w --fresh",
+            "--fresh is for the worker that starts the cluster; the others are told.",
+        ),
+        (
+            "-c 127.0.0.1:1 -n w --from s3://b/p",
+            "--from is for the worker that starts the cluster; the others are told.",
+        ),
+        (
+            "-j 127.0.0.1:1 -n w --leave-state tally",
+            "--leave-state is for the worker that starts the cluster; the others are told.",
+        ),
+        (
+            "--store d --fresh --leave-state tally",
+            "--leave-state has nothing to leave: --fresh begins without any state.",
+        ),
+        (
+            "--leave-state tally",
+            "--leave-state has nothing to leave: a cluster without --store or --from begins "
+            "without any state.",
+        ),
+        ("--store d --leave-state ,", "--leave-state wants names of operators, tally,totals."),
+        (
+            "--from nowhere://x",
+            "a store is file:///DIR or a directory, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or "
+            "az://CONTAINER/PREFIX; it cannot be 'nowhere://x'.",
+        ),
         ("--log-format xml", "--log-format must be text or json, it is 'xml'."),
         (
             "--store ftp://host/x",
@@ -297,6 +325,38 @@ def test_what_is_kept_where_and_how_long_it_waits(
         options = started.options[-1]
         assert (options.store, options.dead_letters) == (url, "d")
         assert options.config == Config(join_deadline_ms=500, wave_bytes_max=65536)
+
+
+def test_what_a_cluster_begins_with(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anew, from a savepoint, without the state of operators that are gone."""
+    assert run(*ENDS, "--store", "/z", "--fresh", "--from", "/save", "--leave-state", "a, b,") == 0
+    assert run(*ENDS, "--store", "/z", "--leave-state", "a,b", "--leave-state=c", "-t") == 0
+    monkeypatch.setenv("ZSTREAM_STORE", "/z")
+    monkeypatch.setenv("ZSTREAM_LEAVE_STATE", "d,e")
+    assert run(*ENDS, "-t") == 0
+    found = [(o.store, o.fresh, o.savepoint, o.leave_state) for o in started.options]
+    assert found == [
+        ("file:///z", True, "file:///save", ("a", "b")),
+        ("file:///z", False, "", ("a", "b", "c")),
+        ("file:///z", False, "", ("d", "e")),
+    ]
+
+
+def test_how_often_there_is_a_checkpoint(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In seconds, or in milliseconds by the name of the limit; the option wins."""
+    monkeypatch.setenv("ZSTREAM_CHECKPOINT_INTERVAL_MS", "250")
+    assert run(*ENDS) == 0
+    assert run(*ENDS, "--checkpoint-interval", "2.5") == 0
+    monkeypatch.setenv("ZSTREAM_CHECKPOINT_INTERVAL", "0.1")
+    assert run(*ENDS) == 0
+    found = [options.config.checkpoint_interval_ms for options in started.options]
+    assert found == [250, 2500, 100]
+
+
+def test_a_store_that_all_workers_are_given_is_the_initializers(started: Started) -> None:
+    """They may share one zstream.env: a joiner takes --store, and is told by its cluster."""
+    assert run(*ENDS, "-j", "127.0.0.1:12500", "-n", "w3", "--store", "/z") == 0
+    assert started.options[0].store == "file:///z"
 
 
 def test_ignored_options_are_said_to_be_ignored(started: Started, capsys: Captured) -> None:

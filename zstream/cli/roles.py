@@ -9,6 +9,7 @@ from typing import Any
 from zstream.cli.addresses import listening, reachable
 from zstream.cli.tool import at_least_one
 from zstream.errors import UsageError
+from zstream.stores.registry import store_url
 
 ANY_PORT = "127.0.0.1:0"
 
@@ -52,6 +53,34 @@ def place_of(options: Mapping[str, Any]) -> dict[str, Any]:
     if reaches_others:
         place["join"] = reachable("--join" if join else "--control", join or control)
     return place
+
+
+def store_of(options: Mapping[str, Any], role: str) -> dict[str, Any]:
+    """Where the cluster keeps its state and what it begins with, as fields of WorkerOptions.
+
+    --store is taken from everybody, so that all workers may share one zstream.env; those that
+    reach a running cluster are told its store. What it begins with is the initializer's to say.
+    """
+    fresh, savepoint = options["--fresh"], options["--from"] or ""
+    names = ",".join(options["--leave-state"]).split(",")
+    leave_state = tuple(name.strip() for name in names if name.strip())
+    said = {"--fresh": fresh, "--from": savepoint, "--leave-state": leave_state}
+    if role != "initializer":
+        for option in [option for option, value in said.items() if value]:
+            raise UsageError(
+                f"{option} is for the worker that starts the cluster; the others are told."
+            )
+    if options["--leave-state"] and not leave_state:
+        raise UsageError("--leave-state wants names of operators, tally,totals.")
+    if leave_state and not savepoint and (fresh or not options["--store"]):
+        begins = "--fresh begins" if fresh else "a cluster without --store or --from begins"
+        raise UsageError(f"--leave-state has nothing to leave: {begins} without any state.")
+    return {
+        "store": store_url(options["--store"]) if options["--store"] else "",
+        "fresh": fresh,
+        "savepoint": store_url(savepoint) if savepoint else "",
+        "leave_state": leave_state,
+    }
 
 
 def log_format_of(said: str | None) -> str:

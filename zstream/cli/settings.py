@@ -23,7 +23,8 @@ CONFIG_FILE = "zstream.env"
 # Config, is a slip of the pen and refused. A test holds this list against the usage texts.
 OPTION_NAMES = """
     application-module in out name cluster-initializer control data my-control my-data external
-    join worker-count join-deadline store dead-letters config log-format json metrics ponythreads
+    join worker-count join-deadline store fresh from leave-state checkpoint-interval dead-letters
+    config log-format json metrics ponythreads
     query count workers wait no-wait timeout watch rescales
     host file lines framed binary size rate batch repeat quiet listen output no-write idle
 """

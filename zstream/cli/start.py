@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from zstream.cli.addresses import bind, demand, unbound
-from zstream.cli.roles import log_format_of, place_of
+from zstream.cli.roles import log_format_of, place_of, store_of
 from zstream.cli.settings import config_from, read_settings
 from zstream.cli.tool import seconds_of
 from zstream.errors import UsageError, ZstreamError
 from zstream.runtime.options import WorkerOptions
 from zstream.runtime.worker import run_worker
-from zstream.stores.registry import store_url
 from zstream.topology.topology import TopologyValue
 
 Make = Callable[[list[str]], TopologyValue]
@@ -28,12 +27,13 @@ def start(program: str, options: Mapping[str, Any], make: Make) -> int:
     """Run one worker of the topology that `make` gives for the arguments after "--"."""
     try:
         place = place_of(options)
-        store = store_url(options["--store"]) if options["--store"] else ""
+        store = store_of(options, place["role"])
         form = log_format_of(options["--log-format"])
         said = {}
-        if options["--join-deadline"] is not None:
-            seconds = seconds_of("--join-deadline", options["--join-deadline"])
-            said["join_deadline_ms"] = max(1, round(seconds * 1000))
+        for option in ("--join-deadline", "--checkpoint-interval"):
+            if options[option] is not None:
+                milliseconds = round(seconds_of(option, options[option]) * 1000)
+                said[option[2:].replace("-", "_") + "_ms"] = max(1, milliseconds)
         config = config_from(read_settings(options["--config"]), **said)
         ignored = [name for name in ("--metrics", "--ponythreads") if options[name] is not None]
         if ignored:
@@ -48,10 +48,10 @@ def start(program: str, options: Mapping[str, Any], make: Make) -> int:
         return 2
     worker = WorkerOptions(
         **place,
+        **store,
         inputs=inputs,
         outputs=outputs,
         dead_letters=options["--dead-letters"] or WorkerOptions.dead_letters,
-        store=store,
         log_format=form,
         json=options["--json"],
         config=config,

@@ -32,7 +32,8 @@ def what_is_wrong(doc: str, said: Said, words: Sequence[str], dashes: bool) -> s
     places = places_of(doc)
     if len(words) < len(places):
         return f"{places[len(words)]} is missing."
-    twice = next((name for name in names if names.count(name) > 1), None)
+    once = set(names) - set(re.findall(r"(--[\w-]+) [A-Z]+\]?\.\.\.", doc))
+    twice = next((name for name in names if name in once and names.count(name) > 1), None)
     if twice:
         return f"{twice} is given more than once."
     return "nothing is asked for behind --." if dashes else "this fits none of the ways in --help."

@@ -10,7 +10,7 @@ USAGE = """\
 Run one worker of a topology, or let it join a cluster that is running.
 
 Usage:
-  zworker [options] [-- <argument>...]
+  zworker [options] [--leave-state NAME]... [-- <argument>...]
   zworker --version
 
 The topology:
@@ -33,6 +33,10 @@ The cluster:
 
 The rest:
      --store URL                   file:///dir or dir, s3://bucket/prefix, gs://, az://; default: private, removed at the end
+     --fresh                       start anew although the store holds a checkpoint
+     --from URL                    start from this savepoint
+     --leave-state NAME            leave this operator's state behind; may be repeated, with commas too
+     --checkpoint-interval SECONDS  what a death repeats, and how long sinks hold back (default 1)
      --dead-letters FILE           (default dead-letters.jsonl)
      --config FILE                 lines NAME=VALUE, named as the environment variables (default zstream.env)
      --log-format FORM             text or json; default: text on a terminal

@@ -17,6 +17,9 @@ class WorkerOptions:
     inputs, outputs: source or sink name -> "host:port", already matched to the topology's names.
     Addresses are where this worker listens; port 0 takes any free port.
     store: URL of the cluster's store ("" for a private one, made by the initializer).
+    fresh: begin anew although the store holds a checkpoint. savepoint: URL of the one that a new
+    cluster begins from, "" for none. leave_state: operators whose state is left behind. All three
+    are the initializer's.
     """
 
     role: str
@@ -30,6 +33,9 @@ class WorkerOptions:
     worker_count: int = 1
     dead_letters: str = "dead-letters.jsonl"
     store: str = ""
+    fresh: bool = False
+    savepoint: str = ""
+    leave_state: tuple[str, ...] = ()
     log_format: str = "text"  # or "json"
     json: bool = False  # one JSON object a line on standard output
     config: Config = field(default_factory=Config)

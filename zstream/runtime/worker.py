@@ -114,7 +114,14 @@ def _driver(
         options.config,
         identity,
         software_of(plan, installed_version()),
-        start_of(plan, options.role, options.join, options.worker_count),
+        start_of(
+            plan,
+            options.role,
+            options.join,
+            options.worker_count,
+            fresh=options.fresh,
+            leave_state=options.leave_state,
+        ),
         lambda: secrets.randbits(63),
         time.monotonic(),
     )
