@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from zstream.control.log import ControlLog, Folded
-from zstream.control.state import ClusterState, apply, as_base, effective
+from zstream.control.state import ClusterState, Kept, apply, as_base, effective
 from zstream.errors import InvariantBroken
 from zstream.model.ids import Incarnation, LogNumber, RequestId, RescaleId, Term
 from zstream.model.records import Base, LogRecord, RescaleOpened, TermOpened
@@ -20,7 +20,7 @@ from zstream.sim.disk import Desk, Disk, DiskTrouble
 from zstream.sim.kernel import Kernel
 from zstream.wire.codec import decode_record
 
-OUTCOMES_KEPT = 4
+KEPT = Kept(outcomes=4, manifests=2)
 RECORDS_BEFORE_BASE = 6
 
 
@@ -42,7 +42,7 @@ class Truth(Disk):
             before, record = self.states[LogNumber(number - 1)], decode_record(payload)
             if effective(before, record):
                 self.heeded[record.nonce] = number
-                self.states[number] = apply(before, number, record, OUTCOMES_KEPT)
+                self.states[number] = apply(before, number, record, KEPT)
             else:
                 self.states[number] = replace(before, tail=number)
         return created
@@ -64,7 +64,7 @@ class Author:
     def __init__(self, duel: Duel, name: str, incarnation: int) -> None:
         self.name = name
         self.me = Incarnation(incarnation)
-        self.log = ControlLog(OUTCOMES_KEPT)
+        self.log = ControlLog(KEPT)
         self._duel = duel
         self._desk = Desk(duel.kernel, duel.disk, duel.trouble, name, self._answered)
         self._record: LogRecord | None = None
@@ -95,7 +95,14 @@ class Author:
         elif chance.random() < self._duel.ambition:
             self._append(
                 TermOpened(
-                    Term(state.term + 1), self._nonce(), self.me, self.name, "duel", "it is time"
+                    term=Term(state.term + 1),
+                    nonce=self._nonce(),
+                    author=self.me,
+                    name=self.name,
+                    cluster="duel",
+                    cause="it is time",
+                    begins="",
+                    savepoint=None,
                 )
             )
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from zstream.config import Config
@@ -11,6 +11,7 @@ from zstream.driver.worker import WorkerDriver, software_of, start_of
 from zstream.errors import InvariantBroken
 from zstream.model.ids import Incarnation, RequestId, WorkerName
 from zstream.model.membership import Member
+from zstream.sim.blobs import Blobs
 from zstream.sim.disk import Disk, DiskTrouble
 from zstream.sim.kernel import Kernel
 from zstream.sim.network import Network, Weather
@@ -22,8 +23,9 @@ from zstream.wire.codec import decode_message, encode_message
 from zstream.wire.messages import Answer, ClientRequest, ShrinkRequest, ShutdownRequest
 from zstream.wire.values import Registry
 
-STORE = "the simulated store"
+STORE = "sim://store"
 VERSION = "simulated"
+LETTERS = "!dead-letters"  # the sink of the engine's own
 FINAL = ("done", "refused", "undone", "failed")
 
 
@@ -34,6 +36,7 @@ class Asked:
     request: ClientRequest
     at: float
     answers: list[Answer] = field(default_factory=list)
+    is_given_up: bool = False  # the cluster it was asked of has died
 
     @property
     def final(self) -> Answer | None:
@@ -42,7 +45,10 @@ class Asked:
 
 
 class SimulatedCluster:
-    """One topology on workers that come and go. Nothing happens but in `run`."""
+    """One topology on workers that come and go. Nothing happens but in `run`.
+
+    sent_at_once: sinks that hold nothing back for a checkpoint.
+    """
 
     def __init__(
         self,
@@ -53,6 +59,7 @@ class SimulatedCluster:
         weather: Weather | None = None,
         trouble: DiskTrouble | None = None,
         on_error: ErrorPolicy = "dead_letter",
+        sent_at_once: Collection[str] = (),
     ) -> None:
         self.kernel = Kernel(seed)
         self.plan = plan
@@ -63,13 +70,17 @@ class SimulatedCluster:
         self.trouble = trouble or DiskTrouble()
         self.workers: list[SimulatedWorker] = []
         self.asked: dict[RequestId, Asked] = {}
+        self.scripts: dict[str, Script] = {}  # by partition
+        self.restarts = 0
         self.world = World(
             kernel=self.kernel,
             network=Network(self.kernel, self.weather),
             disk=Disk(),
+            blobs=Blobs(),
             trouble=self.trouble,
-            scripts={},
-            outlets={sink: Outlet() for sink in plan.sinks},
+            script=self.script,
+            outlets={sink: self._outlet(sink, sink not in sent_at_once) for sink in plan.sinks},
+            letters=self._outlet(LETTERS, True),
             answered=self._answered,
             watch=lambda worker: None,
         )
@@ -89,11 +100,21 @@ class SimulatedCluster:
         """The living worker of this name."""
         return next((w for w in self.alive if w.member.name == name), None)
 
-    def start(self, count: int) -> None:
+    def start(self, count: int) -> list[SimulatedWorker]:
         """Start a cluster of so many workers: w0 is the initializer."""
-        self._spawn("w0", "initializer", "", count)
-        for number in range(1, count):
-            self._spawn(f"w{number}", "starter", self.workers[0].member.control, count)
+        first = self._spawn("w0", "initializer", "", count)
+        return [first] + [
+            self._spawn(f"w{number}", "starter", first.member.control, count)
+            for number in range(1, count)
+        ]
+
+    def restart(self, count: int) -> list[SimulatedWorker]:
+        """All have ended: start again on the same store. What tools asked for is forgotten."""
+        self.restarts += 1
+        self.kernel.note("sim", "restart", count)
+        for asked in self.asked.values():
+            asked.is_given_up = asked.final is None
+        return self.start(count)
 
     def join(self, names: Sequence[str], batch: int | None = None) -> list[SimulatedWorker]:
         """Start joiners, each asking any living worker; `batch` is the --worker-count they give."""
@@ -109,11 +130,33 @@ class SimulatedCluster:
         ]
 
     def script(self, source: str, worker: str = "w0") -> Script:
-        """What this source gives on this worker."""
-        return self.world.scripts.setdefault((source, worker), Script())
+        """What this source gives on this worker: its partition there, or all of it."""
+        partition = f"{source}@{worker}" if self.plan.sources[source].parallel else source
+        return self.scripts.setdefault(partition, Script(partition))
 
     def outlet(self, sink: str) -> Outlet:
         return self.world.outlets[sink]
+
+    @property
+    def letters(self) -> Outlet:
+        """Where dead letters are committed to."""
+        return self.world.letters
+
+    def _outlet(self, sink: str, holds: bool) -> Outlet:
+        return Outlet(sink, holds, lambda: self.kernel.now)
+
+    def cut_power(self, seconds: float) -> None:
+        """The store has no power for a while, and loses what it had not synced."""
+        world = self.world
+        self.kernel.note("sim", "the store loses power", f"{seconds:.3f}")
+        world.disk.lose_power(self.kernel)
+        world.blobs.lose_power(self.kernel)
+        world.trouble.is_down = True
+
+        def back() -> None:
+            world.trouble.is_down = False
+
+        self.kernel.after(seconds, back)
 
     def _spawn(self, name: str, role: str, join: str, count: int) -> SimulatedWorker:
         number = len(self.workers)
@@ -162,7 +205,7 @@ class SimulatedCluster:
         return asked
 
     def _repeat(self, asked: Asked) -> None:
-        if asked.final is not None or not self.alive:
+        if asked.final is not None or asked.is_given_up or not self.alive:
             return
         worker = self.kernel.chance.choice(self.alive)
         worker.ask(asked.request.request.encode(), encode_message(asked.request))

@@ -1,27 +1,38 @@
 """One simulated worker process: the production driver with simulated surroundings.
 
-A process may be *running*, *busy* (user code holds the loop: no turns, but pulses go on), *paused*
-(a stopped process: nothing goes on, what comes in waits) or *gone* (crashed or exited). Its clock
-is its own: it started anywhere and goes a little wrong, as monotonic clocks of two machines do.
+A process may be *running*, *busy* (user code holds the loop: no turns, but pulses and desks go
+on), *paused* (a stopped process: nothing goes on, what comes in waits) or *gone* (crashed or
+exited). Its clock is its own: it started anywhere and goes a little wrong, as monotonic clocks of
+two machines do.
 """
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from zstream.driver.worker import WorkerDriver
+from zstream.errors import ConnectorError
 from zstream.model.ids import Incarnation
 from zstream.model.membership import Member
-from zstream.ports.letters import DeadLetter
+from zstream.ports.desk import DeskAnswer
 from zstream.ports.log import LogAnswer
 from zstream.ports.shell import Exit
+from zstream.sim.blobs import Blobs
+from zstream.sim.desk import SimulatedDesk
 from zstream.sim.disk import Desk, Disk, DiskTrouble
 from zstream.sim.kernel import Kernel, Timer
 from zstream.sim.network import Listener, Network, Pipe
-from zstream.sim.outside import Outlet, OutletWriter, Script, ScriptedReader
+from zstream.sim.outside import (
+    HoldingWriter,
+    Letters,
+    Outlet,
+    Script,
+    ScriptedReader,
+    SendingWriter,
+)
 
 CLOCK_RATE = (0.98, 1.02)  # how wrong a worker's clock may go
 
@@ -32,16 +43,22 @@ class Died(BaseException):
 
 @dataclass
 class World:
-    """What all workers of one simulation share."""
+    """What all workers of one simulation share.
+
+    script: what a source gives on a worker of this name.
+    """
 
     kernel: Kernel
     network: Network
     disk: Disk
+    blobs: Blobs
     trouble: DiskTrouble
-    scripts: dict[tuple[str, str], Script]  # (source, worker name)
+    script: Callable[[str, str], Script]
     outlets: dict[str, Outlet]
+    letters: Outlet
     answered: Callable[[bytes, bytes], None]  # a client's identity and its answer
     watch: Callable[[SimulatedWorker], None]  # called after each turn; may raise InvariantBroken
+    moment: Callable[[str, str], None] = lambda what, host: None  # see zstream.sim.desk.MOMENTS
     turn_seconds: tuple[float, float] = (0.0002, 0.003)  # from an event to the turn that takes it
 
 
@@ -53,6 +70,20 @@ class _Data(NamedTuple):
 class _Asked(NamedTuple):
     client: bytes
     payload: bytes
+
+
+class _Leave(NamedTuple):
+    """SIGINT."""
+
+
+class _Store(NamedTuple):
+    """The store was opened, or was not."""
+
+    url: str
+    error: str
+
+
+_Arrived = bytes | _Data | _Asked | _Leave | _Store | LogAnswer | DeskAnswer
 
 
 class _Pipes:
@@ -97,15 +128,23 @@ class SimulatedWorker:
         self.member = member
         self.exit: Exit | None = None
         self.crash_cause = ""  # why it is gone without an exit
-        self.letters: list[DeadLetter] = []
         self.transport = _Pipes(self)
-        self.log = Desk(world.kernel, world.disk, world.trouble, label, self._logged)
-        self.dead_letters = self
+        self.log = Desk(world.kernel, world.disk, world.trouble, label, self._arrive)
+        self.desk = SimulatedDesk(
+            world.kernel,
+            world.blobs,
+            world.trouble,
+            label,
+            self._arrive,
+            lambda moment: world.moment(moment, label),
+        )
+        self.dead_letters = Letters(world.letters, label, member.incarnation)
+        self.said: list[tuple[str, str]] = []  # level and event of each line for people
         self.driver: WorkerDriver
         chance = world.kernel.chance
         self._clock_start = chance.uniform(10.0, 10_000.0)
         self._clock_rate = chance.uniform(*CLOCK_RATE)
-        self._inbox: list[bytes | _Data | _Asked | LogAnswer | None] = []
+        self._inbox: list[_Arrived] = []
         self._next: Timer | None = None
         self._stopped: set[str] = set()  # "paused", "busy"
         self._steps_left: int | None = None
@@ -116,12 +155,17 @@ class SimulatedWorker:
         """Begin to listen and to turn. store: where the initializer keeps the control log."""
         self.driver = driver
         self._pulse_seconds = pulse_seconds
-        self._listener = Listener(self.label, self._receive, self._receive_data)
+        self._listener = Listener(self.label, self._arrive, self._receive_data)
         network = self.world.network
         network.listen(self.member.control, self._listener)
         network.listen(self.member.data, self._listener)
         self.world.kernel.note(self.label, "started", self.member.incarnation)
-        driver.begin(self.now(), store)
+        try:
+            driver.begin(self.now(), store)
+        except ConnectorError as error:
+            self.exit = Exit(1, str(error))
+            self._leave_the_world()
+            return
         self.wake()
         self._pulse()
 
@@ -171,54 +215,53 @@ class SimulatedWorker:
         self._stopped.add(how)
         if how == "paused":
             self.log.pause()
+            self.desk.pause()
         self.world.kernel.after(seconds, lambda: self._go_on(how))
 
     def ask(self, client: bytes, payload: bytes) -> None:
         """A tool's request arrives on the external channel."""
-        self._inbox.append(_Asked(client, payload))
-        self.wake()
+        self._arrive(_Asked(client, payload))
 
     def signal(self) -> None:
         """SIGINT: this worker shall leave."""
-        self._inbox.append(None)
-        self.wake()
+        self._arrive(_Leave())
 
     # ------------------------------------------------------------ the shell
 
-    def open_log(self, path: str) -> None:
-        """Everybody reaches the one disk; that it may be out of reach is the desk's matter."""
+    def open_log(self, url: str) -> None:
+        """Answered later: opened, or out of reach."""
+        world = self.world
+
+        def look() -> None:
+            out_of_reach = world.trouble.keeps_out(self.label)
+            failed = out_of_reach or world.kernel.chosen(world.trouble.failed_read)
+            self._arrive(_Store(url, "the store does not answer" if failed else ""))
+
+        world.kernel.after(world.kernel.between(world.trouble.latency), look)
+
+    def can_read(self, source: str) -> bool:
+        """Scripts can be read from everywhere."""
+        return True
 
     def open_reader(self, source: str) -> ScriptedReader:
-        script = self.world.scripts.setdefault((source, self.member.name), Script())
-        return script.open(self.wake)
+        return self.world.script(source, self.member.name).open(self.label, self.wake)
 
-    def open_writer(self, sink: str) -> OutletWriter:
-        outlet = self.world.outlets.setdefault(sink, Outlet())
-        return outlet.open(self.label, lambda: self.world.kernel.now, self.wake)
+    def open_writer(self, sink: str) -> HoldingWriter | SendingWriter:
+        return self.world.outlets[sink].open(self.label, self.member.incarnation, self.wake)
 
     def say(self, level: str, event: str, text: str, fields: Mapping[str, Any]) -> None:
         self.world.kernel.note(self.label, event, text)
-
-    def add(self, letter: DeadLetter) -> None:
-        self.world.kernel.note(self.label, "dead letter", letter.operator, letter.error)
-        self.letters.append(letter)
-
-    def newest(self) -> Sequence[Mapping[str, Any]]:
-        return ()
+        self.said.append((level, event))
 
     # ------------------------------------------------------------ what comes in
 
-    def _receive(self, payload: bytes) -> None:
-        self._inbox.append(payload)
-        self.wake()
+    def _arrive(self, item: _Arrived) -> None:
+        if self.alive:
+            self._inbox.append(item)
+            self.wake()
 
     def _receive_data(self, frame: bytes, read: Callable[[], None]) -> None:
-        self._inbox.append(_Data(frame, read))
-        self.wake()
-
-    def _logged(self, answer: LogAnswer) -> None:
-        self._inbox.append(answer)
-        self.wake()
+        self._arrive(_Data(frame, read))
 
     # ------------------------------------------------------------ the loop
 
@@ -256,18 +299,25 @@ class SimulatedWorker:
             wait = max(0.0, (again - now) / self._clock_rate)
             self._turn_at(self.world.kernel.now + max(wait, self.world.turn_seconds[0]))
 
-    def _hand_in(self, item: bytes | _Data | _Asked | LogAnswer | None, now: float) -> None:
+    def _hand_in(self, item: _Arrived, now: float) -> None:
+        driver = self.driver
         if isinstance(item, bytes):
-            self.driver.on_control(item, now)
+            driver.on_control(item, now)
         elif isinstance(item, _Data):
             item.read()
-            self.driver.on_data(item.frame, now)
+            driver.on_data(item.frame, now)
         elif isinstance(item, LogAnswer):
-            self.driver.on_log(item, now)
+            driver.on_log(item, now)
+        elif isinstance(item, DeskAnswer):
+            driver.on_desk(item, now)
         elif isinstance(item, _Asked):
-            self.driver.on_client(item.client, item.payload, now)
+            driver.on_client(item.client, item.payload, now)
+        elif isinstance(item, _Leave):
+            driver.on_leave_signal(now)
+        elif item.error:
+            driver.on_store_failed(ConnectorError(item.error), now)
         else:
-            self.driver.on_leave_signal(now)
+            driver.on_store_opened(item.url, now)
 
     def _pulse(self) -> None:
         if not self.alive:
@@ -281,6 +331,7 @@ class SimulatedWorker:
         self._stopped.discard(how)
         if how == "paused":
             self.log.resume()
+            self.desk.resume()
         if self.able:
             self.world.kernel.note(self.label, "goes on")
             self.wake()
@@ -289,6 +340,7 @@ class SimulatedWorker:
         if self._next is not None:
             self._next.cancel()
         self.log.abandon()
+        self.desk.abandon()
         self._inbox.clear()
         for address in (self.member.control, self.member.data):
             self.world.network.unlisten(address, self._listener)

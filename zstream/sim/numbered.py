@@ -1,10 +1,12 @@
 """The topology that the simulator runs: numbered records whose every step can be checked after.
 
     left  -- merge -- key_by(first) -- stage one --+-- sink "ones"
-    right --/                                      +-- single (parallel=False) -- sink "singles"
+    right --/                                      +-- sink "echoes", which holds nothing back
+                                                   +-- single (parallel=False) -- sink "singles"
                                                    +-- key_by(second) -- stage two -- sink "twos"
 
-`left` is read on one worker, `right` on each that the cluster starts with.
+`left` is read on one worker, `right` on each that the cluster starts with. `single` refuses some
+records, which become dead letters.
 
 Each keyed stage counts the records of its key and remembers, for each way on which records reach
 it in order, the last number it has seen. Both go out with the record, so the sinks' contents tell
@@ -21,7 +23,9 @@ from zstream.topology.stream import source
 from zstream.topology.topology import TopologyValue
 
 LEFT, RIGHT = "left", "right"
-ONES, TWOS, SINGLES = "ones", "twos", "singles"
+ONES, TWOS, SINGLES, ECHOES = "ones", "twos", "singles", "echoes"
+SENT_AT_ONCE = frozenset({ECHOES})
+REFUSED = (16, 5)  # the numbers that leave 5 when divided by 16
 
 
 class Numbered(NamedTuple):
@@ -66,8 +70,15 @@ def _apply(seen: State, way: Any, record: Numbered) -> tuple[State, Applied]:
 
 
 def single(applied: Applied) -> Applied:
-    """Runs in one place only."""
+    """Runs in one place only. Raises ValueError for what it refuses."""
+    if is_refused(applied.record):
+        raise ValueError("not this one")
     return applied
+
+
+def is_refused(record: Numbered) -> bool:
+    divisor, rest = REFUSED
+    return record.number % divisor == rest
 
 
 def first_key(record: Numbered) -> int:
@@ -85,6 +96,7 @@ def numbered_topology(key_groups: int) -> TopologyValue:
     return TopologyValue(
         "numbered",
         ones.sink(ONES, Sink()),
+        ones.sink(ECHOES, Sink()),
         ones.map(single, parallel=False).sink(SINGLES, Sink()),
         ones.key_by(second_key).stateful_map(stage_two, dict).sink(TWOS, Sink()),
         key_groups=key_groups,

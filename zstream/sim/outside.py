@@ -1,32 +1,45 @@
 """The world around a simulated cluster: sources that give scripted records, and sinks that keep.
 
-A script and an outlet live outside the workers, as a sender and a receiver do: a worker's death
-loses what its reader has read and what its writer had not yet passed on, and nothing else.
+A script and an outlet live outside the workers, as a broker and a receiver do: a worker's death
+loses what its writer had not yet passed on, and nothing else. A script gives again what was not
+acknowledged; what was, it may forget. An outlet shows what was committed, or where its sink holds
+nothing back, what was sent.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from zstream.errors import ConnectorError, InvariantBroken
 from zstream.ports.connectors import EndOfInput
+from zstream.ports.letters import DeadLetter
 
 RECORD_BYTES = 64  # what one record counts for in a simulated sink's queue
 
+# ---------------------------------------------------------------- sources
+
 
 class Script:
-    """What one source gives on one worker: records are pushed, then it ends."""
+    """One partition of a source: records are pushed, then it ends. Readers come and go.
 
-    def __init__(self) -> None:
-        self._records: deque[Any] = deque()
+    partition: its name. records: all that was ever pushed. forgets: whether what was acknowledged
+    is gone. acknowledging: asked of each acknowledgement before it counts.
+    """
+
+    def __init__(self, partition: str) -> None:
+        self.partition = partition
+        self.records: list[Any] = []
+        self.forgets = False
+        self.acknowledged = 0
+        self.acknowledging: Callable[[Script, int], None] = lambda script, count: None
+        self.newest: ScriptedReader | None = None
+        self.fails = 0  # so many times it cannot be opened
         self._ended = False
-        self._wake: Callable[[], None] = lambda: None
-        self.given: list[Any] = []  # what a reader has taken, in order
-        self.opened = 0
+        self._wakes: list[Callable[[], None]] = []
 
     def push(self, records: Iterable[Any]) -> None:
-        self._records.extend(records)
+        self.records.extend(records)
         self._wake()
 
     def end(self) -> None:
@@ -35,36 +48,67 @@ class Script:
 
     @property
     def waiting(self) -> int:
-        """Records that no worker has read yet."""
-        return len(self._records)
+        """Records that the newest reader has not read yet."""
+        return len(self.records) - (self.newest.next if self.newest else 0)
 
-    def open(self, wake: Callable[[], None]) -> ScriptedReader:
-        self._wake = wake
-        self.opened += 1
-        return ScriptedReader(self)
+    @property
+    def first(self) -> int:
+        """The lowest place that can still be read."""
+        return self.acknowledged if self.forgets else 0
 
-    def take(self, limit: int) -> list[Any]:
-        taken = [self._records.popleft() for _ in range(min(limit, len(self._records)))]
-        if not taken and self._ended:
+    def open(self, reader: str, wake: Callable[[], None]) -> ScriptedReader:
+        """reader: who wants to read. Raises ConnectorError."""
+        if self.fails:
+            self.fails -= 1
+            raise ConnectorError(f"source {self.partition} cannot be opened on {reader} now")
+        self._wakes.append(wake)
+        self.newest = ScriptedReader(self, reader)
+        return self.newest
+
+    def take(self, start: int, limit: int) -> list[Any]:
+        if start == len(self.records) and self._ended:
             raise EndOfInput
-        self.given.extend(taken)
-        return taken
+        return self.records[start : start + limit]
+
+    def acknowledge(self, count: int) -> None:
+        self.acknowledging(self, count)
+        self.acknowledged = max(self.acknowledged, count)
+
+    def _wake(self) -> None:
+        for wake in self._wakes:
+            wake()
 
 
 class ScriptedReader:
-    """A Reader over a script."""
+    """A Reader of a script. Its position names the partition, so that none is given to another."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, reader: str) -> None:
+        self.reader = reader
+        self.next = 0
         self._script = script
 
     def read(self, limit: int) -> list[Any]:
-        return self._script.take(limit)
+        self.next = max(self.next, self._script.first)
+        records = self._script.take(self.next, limit)
+        self.next += len(records)
+        return records
 
     def position(self) -> Any:
-        return len(self._script.given)
+        return [self._script.partition, self.next]
 
     def acknowledge(self, position: Any) -> None:
-        """A script needs no acknowledgement."""
+        self._script.acknowledge(self._place(position))
+
+    def seek(self, position: Any) -> int:
+        wanted = 0 if position is None else self._place(position)
+        self.next = max(wanted, self._script.first)
+        return self.next - wanted
+
+    def _place(self, position: Any) -> int:
+        partition, place = position
+        if partition != self._script.partition or not 0 <= place <= len(self._script.records):
+            raise InvariantBroken(f"{self._script.partition} was told of position {position}")
+        return int(place)
 
     def descriptors(self) -> Sequence[int]:
         return ()
@@ -76,22 +120,39 @@ class ScriptedReader:
         return ""
 
     def close(self) -> None:
-        """A script outlives its reader."""
+        """A script outlives its readers."""
+
+
+# ---------------------------------------------------------------- sinks
 
 
 class Emitted(NamedTuple):
-    """One record as it arrived outside."""
+    """One record as it arrived outside. epoch: 0 for what was sent at once."""
 
     at: float
     worker: str
+    epoch: int
     record: Any
 
 
-class Outlet:
-    """What one sink's receiver got, from all workers. Shut, it takes nothing until it opens."""
+Token = list[Any]  # what is prepared is called [sink, epoch, author, how many records]
 
-    def __init__(self) -> None:
+
+class Outlet:
+    """What one sink's receiver got, from all workers. Shut, it takes nothing until it opens.
+
+    holds: whether its writers hold their output back and commit it, else they send at once.
+    committing: asked of each commit before it counts, with epoch, author and outputs.
+    """
+
+    def __init__(self, sink: str, holds: bool, clock: Callable[[], float]) -> None:
+        self.sink = sink
+        self.holds = holds
         self.emitted: list[Emitted] = []
+        self.commits: dict[tuple[int, int], Sequence[Token]] = {}  # by epoch and author, in order
+        self.committing: Callable[[Outlet, int, int, Sequence[Token]], None] = lambda *_: None
+        self._clock = clock
+        self._prepared: dict[tuple[int, int], list[Any]] = {}
         self._is_open = True
         self._wakes: list[Callable[[], None]] = []
 
@@ -108,32 +169,56 @@ class Outlet:
             wake()
 
     def open(
-        self, worker: str, clock: Callable[[], float], wake: Callable[[], None]
-    ) -> OutletWriter:
+        self, worker: str, author: int, wake: Callable[[], None]
+    ) -> HoldingWriter | SendingWriter:
+        """author: the incarnation of the worker that writes."""
         self._wakes.append(wake)
-        return OutletWriter(self, worker, clock)
+        writer = HoldingWriter if self.holds else SendingWriter
+        return writer(self, worker, author)
+
+    def send(self, worker: str, records: Iterable[Any], epoch: int = 0) -> None:
+        at = self._clock()
+        self.emitted.extend(Emitted(at, worker, epoch, record) for record in records)
+
+    def prepare(self, epoch: int, author: int, records: list[Any]) -> Token:
+        if (epoch, author) in self._prepared:
+            raise InvariantBroken(f"{self.sink}: {author} prepared epoch {epoch} twice")
+        self._prepared[epoch, author] = records
+        return [self.sink, epoch, author, len(records)]
+
+    def commit(self, worker: str, epoch: int, author: int, outputs: Sequence[Token]) -> None:
+        """Once for each epoch and author, and epochs in order."""
+        if not self._is_open:
+            raise ConnectorError(f"{self.sink} is shut")
+        outputs = [list(token) for token in outputs]
+        self.committing(self, epoch, author, outputs)
+        before = self.commits.get((epoch, author))
+        if before is not None:
+            if before != outputs:
+                raise InvariantBroken(f"{self.sink}: epoch {epoch} of {author} was another before")
+            return
+        newest = next(reversed(self.commits), (0, 0))[0]
+        if epoch < newest:
+            raise InvariantBroken(f"{self.sink}: epoch {epoch} is committed after {newest}")
+        self.commits[epoch, author] = outputs
+        for sink, cut, prepared_by, count in outputs:
+            records = self._prepared[cut, prepared_by]
+            if sink != self.sink or prepared_by != author or count != len(records):
+                raise InvariantBroken(f"{self.sink}: {author} has not prepared {outputs}")
+            self.send(worker, records, epoch)
 
 
-class OutletWriter:
-    """A Writer to an outlet."""
+class _Door:
+    """What writers to an outlet have in common."""
 
-    def __init__(self, outlet: Outlet, worker: str, clock: Callable[[], float]) -> None:
+    def __init__(self, outlet: Outlet, worker: str, author: int) -> None:
         self._outlet = outlet
         self._worker = worker
-        self._clock = clock
-        self._pending: list[Any] = []
+        self._author = author
+        self._gathered: list[Any] = []
 
     def write(self, records: list[Any]) -> None:
-        self._pending.extend(records)
-
-    def flush(self, now: float) -> None:
-        if self._outlet.is_open:
-            at = self._clock()
-            self._outlet.emitted.extend(Emitted(at, self._worker, r) for r in self._pending)
-            self._pending.clear()
-
-    def pending_bytes(self) -> int:
-        return len(self._pending) * RECORD_BYTES
+        self._gathered.extend(records)
 
     def descriptors(self) -> Sequence[int]:
         return ()
@@ -142,16 +227,72 @@ class OutletWriter:
         return None
 
     def waits_for(self) -> str:
-        return "" if self._outlet.is_open else "the outlet is shut"
-
-    def prepare(self, epoch: int) -> Any:
-        return None
-
-    def commit(self, prepared: Any) -> None:
-        """Nothing is prepared, so nothing is committed."""
-
-    def abort(self, prepared: Any) -> None:
-        """Nothing is prepared, so nothing is aborted."""
+        return "" if self._outlet.is_open else f"the outlet of {self._outlet.sink} is shut"
 
     def close(self) -> None:
         """An outlet outlives its writers."""
+
+
+class HoldingWriter(_Door):
+    """A Writer whose output waits for its checkpoint."""
+
+    def flush(self, now: float) -> None:
+        """Nothing goes out before it is committed."""
+
+    def pending_bytes(self) -> int:
+        return 0
+
+    def uncommitted_bytes(self) -> int:
+        return len(self._gathered) * RECORD_BYTES
+
+    def prepare(self, epoch: int) -> Token | None:
+        if not self._gathered:
+            return None
+        records, self._gathered = self._gathered, []
+        return self._outlet.prepare(epoch, self._author, records)
+
+    def commit(self, epoch: int, author: int, outputs: Sequence[Any]) -> None:
+        self._outlet.commit(self._worker, epoch, author, outputs)
+
+    def abort(self) -> None:
+        self._gathered = []
+
+
+class SendingWriter(_Door):
+    """A Writer that sends at once what the outside takes."""
+
+    _before_cut = 0  # of what waits: these records do not come again after a recovery
+
+    def flush(self, now: float) -> None:
+        if self._outlet.is_open:
+            self._outlet.send(self._worker, self._gathered)
+            self._gathered.clear()
+            self._before_cut = 0
+
+    def pending_bytes(self) -> int:
+        return len(self._gathered) * RECORD_BYTES
+
+    def uncommitted_bytes(self) -> int:
+        return 0
+
+    def prepare(self, epoch: int) -> Any:
+        self._before_cut = len(self._gathered)
+        return None
+
+    def commit(self, epoch: int, author: int, outputs: Sequence[Any]) -> None:
+        """Called for no output, then: there is none."""
+        if outputs:
+            raise InvariantBroken(f"{self._outlet.sink} holds nothing back, but has {outputs}")
+
+    def abort(self) -> None:
+        del self._gathered[self._before_cut :]
+
+
+class Letters(HoldingWriter):
+    """The dead letters of one worker: a sink of the engine's own."""
+
+    def add(self, letter: DeadLetter) -> None:
+        self.write([letter])
+
+    def newest(self) -> Sequence[Mapping[str, Any]]:
+        return ()
