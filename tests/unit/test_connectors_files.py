@@ -1,4 +1,4 @@
-"""File, CSV, memory, generated and standard-output connectors, without any worker."""
+"""File, CSV, memory and generated sources and standard output, without any worker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from zstream.ports.connectors import EndOfInput, Reader
 from zstream.topology.specs import (
     ByteLines,
     CsvSource,
-    FileSink,
     FileSource,
     FixedSize,
     Generate,
@@ -34,6 +33,14 @@ from zstream.topology.specs import (
 )
 
 SMALL_READS = Config(source_read_bytes_max=7)
+CELLS = 'tea,1\n"milk\n,\nü",2\n\n"a ""b"" \n\n c",3\nsalt,\n'
+
+
+@dataclass
+class Sale:
+    item: str
+    price: float | None
+    count: int = 1
 
 
 @contextlib.contextmanager
@@ -90,21 +97,88 @@ def test_what_cannot_be_cut_is_raised_behind_the_good_records(tmp_path: Path) ->
             reader.read(10)
 
 
-def test_the_position_of_a_file_leads_to_the_next_record(tmp_path: Path) -> None:
-    """[offset, count]: cutting from that byte and passing over `count` records goes on there."""
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        (lambda path: FileSource(path), "".join(f"{'é' * (n % 9)}{n}\n" for n in range(40))),
+        (lambda path: FileSource(path, ByteLines()), "\n".join(str(n) for n in range(40))),
+        (lambda path: FileSource(path, FixedSize(3)), "abc" * 40),
+        (lambda path: FileSource(path, LengthPrefix("B")), "\1a\2bc\0\5edfgh" * 9),
+        (lambda path: CsvSource(path, Sale), "item,price\n\n" + CELLS * 6 + '"torn\nü'),
+    ],
+)
+def test_from_every_position_of_a_file_exactly_the_rest_is_read(
+    tmp_path: Path, spec: Callable[[str], Source[Any]], text: str, ending: str
+) -> None:
+    """Each framing, chunks of all sizes: also of another size than when the position was taken."""
+    path = tmp_path / "input"
+    path.write_bytes(text.replace("\n", ending).encode())
+    with reading(spec(str(path))) as reader:
+        every = read_all(reader)
+    assert len(every) >= 24
+    for size in (1, 2, 3, 7, 50):
+        config = Config(source_read_bytes_max=size)
+        with reading(spec(str(path)), config) as reader:
+            given = 0
+            with pytest.raises(EndOfInput):
+                while True:
+                    position = reader.position()
+                    other = Config(source_read_bytes_max=size % 7 + 1)
+                    with reading(spec(str(path)), other) as again:
+                        assert again.seek(position) == 0
+                        assert again.position() == position, "it is there before anything is read"
+                        assert read_all(again) == every[given:]
+                    given += len(reader.read(2))
+
+
+def test_a_seek_in_the_same_reader_goes_back(tmp_path: Path) -> None:
+    """As in a worker that survives another's death."""
     path = tmp_path / "lines.txt"
-    lines = [b"%d" % n * (n % 30) for n in range(40)]
-    path.write_bytes(b"\n".join(lines))
-    with reading(FileSource(str(path), ByteLines()), SMALL_READS) as reader:
-        given: list[bytes] = []
-        positions = []
-        with pytest.raises(EndOfInput):
-            while True:
-                offset, count = position = reader.position()
-                assert path.read_bytes()[offset:].split(b"\n")[count:] == lines[len(given) :]
-                positions.append(position)
-                given += reader.read(1)
-    assert positions == sorted(positions)
+    path.write_text("1\n2\n3\n4\n")
+    with reading(FileSource(str(path))) as reader:
+        assert reader.read(1) == ["1"]
+        position = reader.position()
+        assert read_all(reader) == ["2", "3", "4"]
+        for _ in range(2):
+            reader.seek(position)
+            assert read_all(reader) == ["2", "3", "4"]
+        reader.seek(None)
+        assert read_all(reader) == ["1", "2", "3", "4"]
+
+
+def test_a_line_number_after_a_seek_is_that_of_the_file(tmp_path: Path) -> None:
+    """The message names the place that a person finds in an editor."""
+    path = tmp_path / "lines.txt"
+    path.write_bytes(b"1\n2\n3\n\xff\n")
+    with reading(FileSource(str(path)), Config(source_read_bytes_max=2)) as reader:
+        assert [reader.read(1), reader.read(1)] == [["1"], ["2"]]
+        position = reader.position()
+        reader.seek(position)
+        with pytest.raises(ConnectorError, match="line 4 is not utf-8 text"):
+            read_all(reader)
+
+
+def test_a_file_that_was_changed_meanwhile_is_refused_at_the_seek(tmp_path: Path) -> None:
+    """Gone, shorter than where reading stood, or shorter than what was given; said by name."""
+    path = tmp_path / "lines.txt"
+    path.write_text("one\ntwo\nthree\n")
+    with reading(FileSource(str(path)), Config(source_read_bytes_max=5)) as reader:
+        assert [*reader.read(5), *reader.read(5)] == ["one", "two"]
+        position = reader.position()
+    with reading(FileSource(str(path))) as reader:
+        path.write_text("on")
+        with pytest.raises(ConnectorError, match=r"lines\.txt is shorter than what was read of it"):
+            reader.seek(position)
+        path.write_text("one\n")
+        reader.seek(position)
+        with pytest.raises(ConnectorError, match=r"lines\.txt is shorter than what was read of it"):
+            read_all(reader)
+        path.unlink()
+        with pytest.raises(ConnectorError, match=r"there is no file .*lines\.txt"):
+            reader.seek(position)
+        with pytest.raises(ConnectorError, match="has 7 for it, which is no position in a file"):
+            reader.seek(7)
 
 
 def test_a_followed_file_gives_what_is_added_and_never_ends(tmp_path: Path) -> None:
@@ -138,24 +212,13 @@ def test_a_missing_file_is_said_with_the_directory_it_was_looked_for_in(
     )
     with pytest.raises(ConnectorError, match=r"there is no file /no/lines\.txt\.$"):
         open_reader(FileSource("/no/lines.txt"), "words", None)
-    with pytest.raises(ConnectorError, match="sink words cannot write no/out: No such file"):
-        open_writer(FileSink("no/out"), "words", None)
 
 
-def test_a_directory_or_a_pipe_is_no_file_to_read(tmp_path: Path) -> None:
+def test_a_pipe_is_no_file_to_read(tmp_path: Path) -> None:
     """Opening a pipe would wait for its writer; it is refused instead."""
-    with pytest.raises(ConnectorError, match="it is a directory"):
-        open_reader(FileSource(str(tmp_path)), "words", None)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ConnectorError, match=r"it is a pipe or a device.*sender --file -"):
         open_reader(FileSource(str(tmp_path / "pipe")), "words", None)
-
-
-@dataclass
-class Sale:
-    item: str
-    price: float | None
-    count: int = 1
 
 
 def test_csv_rows_become_values_by_the_decoder_of_the_spec(tmp_path: Path) -> None:
@@ -178,6 +241,10 @@ def test_memory_gives_its_records_and_ends() -> None:
     with reading(Memory("abcde")) as reader:
         assert [reader.read(2), reader.read(2), reader.position()] == [["a", "b"], ["c", "d"], 4]
         assert read_all(reader, 2) == ["e"]
+        assert reader.seek(3) == 0
+        assert read_all(reader) == ["d", "e"]
+        with pytest.raises(ConnectorError, match="where this source keeps how many records"):
+            reader.seek({"at": None})
 
 
 def test_generate_counts_up_to_its_count() -> None:
@@ -205,36 +272,6 @@ def test_generate_keeps_its_pace_and_makes_up_for_a_pause() -> None:
     assert reader.wake_at(now) == now
     with pytest.raises(EndOfInput):
         reader.read(100)
-
-
-def test_a_file_sink_appends_whole_records_of_several_writers(tmp_path: Path) -> None:
-    """What stood there stays; two writers of one file do not overwrite each other."""
-    path = tmp_path / "out.txt"
-    path.write_text("old\n")
-    first = open_writer(FileSink(str(path), str), "out", None)
-    second = open_writer(FileSink(str(path), str), "out", None)
-    for n in range(3):
-        first.write([f"a{n}\n", b"raw\n"])
-        second.write([f"b{n}\n"])
-        assert first.pending_bytes() == 7
-        first.flush(0.0)
-        second.flush(0.0)
-    assert (first.pending_bytes(), first.descriptors()) == (0, ())
-    first.close()
-    second.close()
-    lines = path.read_text().splitlines()
-    assert lines == ["old", *(x for n in range(3) for x in (f"a{n}", "raw", f"b{n}"))]
-
-
-def test_a_full_disk_is_said() -> None:
-    """/dev/full refuses every byte."""
-    if not Path("/dev/full").exists():
-        pytest.skip("only Linux has /dev/full")
-    writer = open_writer(FileSink("/dev/full"), "out", None)
-    writer.write([b"x"])
-    with pytest.raises(ConnectorError, match="sink out cannot write: No space left on device"):
-        writer.flush(0.0)
-    writer.close()
 
 
 def test_a_pipe_that_nobody_reads_never_blocks_and_then_goes_on() -> None:
@@ -284,6 +321,19 @@ def test_standard_output_goes_where_a_notebook_put_it(
     writer.write(["a => 1"])
     writer.flush(0.0)
     assert capsys.readouterr().out == "a => 1\n"
+
+
+def test_generated_numbers_go_on_at_their_pace_after_a_seek() -> None:
+    """On another worker at once, with the number that is next, and then as before."""
+    now = 500.0
+    reader = GenerateReader(10, None, clock=lambda: now)
+    assert reader.seek(70) == 0
+    assert reader.read(100) == [70]
+    assert reader.wake_at(now) == pytest.approx(500.1)
+    now = 500.25
+    assert reader.read(100) == [71, 72]
+    reader.seek(71)
+    assert reader.read(100) == [71]
 
 
 def test_a_spec_that_nothing_opens_is_named() -> None:

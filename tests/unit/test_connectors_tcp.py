@@ -81,7 +81,7 @@ def test_records_of_several_senders_keep_the_order_of_each() -> None:
         for s in range(3):
             mine = [record for record in records if record.startswith(b"%d-" % s)]
             assert mine == [b"%d-%d" % (s, n) for n in range(200)]
-        assert reader.position() == 600
+        assert reader.position()[1] == 600
 
 
 def test_a_record_broken_off_by_a_closing_connection_is_counted_and_said(
@@ -489,3 +489,35 @@ def test_a_sink_without_address_is_refused() -> None:
         UsageError, match=r"sink totals has no address\. Say --out totals@HOST:PORT"
     ):
         open_writer(TcpSink(str.encode), "totals", None)
+
+
+def test_a_seek_says_once_how_many_records_are_lost_and_keeps_the_connections() -> None:
+    """What was given since the position cannot come again; what was only received still comes."""
+    with reading() as reader, connect(reader) as sender:
+        sender.sendall(frame(b"1", b"2", b"3", b"4"))
+        assert read_until(reader, lambda got: len(got) >= 1, 1) == [b"1"]
+        position = reader.position()
+        assert reader.read(2) == [b"2", b"3"]
+        assert reader.seek(position) == 2
+        assert reader.seek(position) == 0, "they were told already"
+        assert reader.read(10) == [b"4"]
+        sender.sendall(frame(b"5"))
+        assert read_until(reader, lambda got: got) == [b"5"]
+        assert reader.seek(position) == 2, "4 and 5"
+        assert reader.seek(reader.position()) == 0
+        sender.sendall(frame(b"6"))
+        assert read_until(reader, lambda got: got) == [b"6"]
+        assert reader.seek(None) == 1
+
+
+def test_nobody_knows_what_another_reader_lost() -> None:
+    """A position of one that is gone says nothing about this one's count."""
+    with reading() as gone, connect(gone) as sender:
+        sender.sendall(frame(b"1", b"2"))
+        read_until(gone, lambda got: len(got) >= 2)
+        position = gone.position()
+    with reading() as reader, connect(reader) as sender:
+        assert reader.seek(position) == 0
+        sender.sendall(frame(b"3", b"4"))
+        assert read_until(reader, lambda got: len(got) >= 2) == [b"3", b"4"]
+        assert reader.seek(position) == 0

@@ -26,7 +26,7 @@ from zstream import (
     load,
     source,
 )
-from zstream.embedded import made
+from zstream.embedded import made, running
 from zstream.errors import ConnectorError, TopologyError, UsageError, UserFunctionError
 
 
@@ -167,13 +167,45 @@ def test_sources_that_are_not_given_are_opened(tmp_path: Path) -> None:
     assert sorted(flow.run({"n": Generate(lambda n: n + 10, count=1)})["out"]) == [1, 2, 10]
 
 
+def written(path: Path) -> list[str]:
+    """What stands in each file of a FileSink's directory, in the order of their names."""
+    return [file.read_text() for file in sorted(path.iterdir()) if file.is_file()]
+
+
+def test_output_is_committed_in_pieces_and_what_was_not_is_gone_with_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a long run needs no memory for all that it writes; another run writes more files."""
+    monkeypatch.setattr(running, "COMMIT_BYTES", 10_000)
+    given = list(range(20_000))
+
+    def fail_late(n: int) -> int:
+        if n == 15_000:
+            raise ValueError
+        return n
+
+    sink = {"file": FileSink(str(tmp_path / "out"), json_line)}
+    whole = Topology("t", source("n", Memory(given)).sink("file", Stdout()))
+    failing = Topology("t", source("n", Memory(given)).map(fail_late).sink("file", Stdout()))
+    whole.run(outputs=sink)
+    files = written(tmp_path / "out")
+    assert len(files) == 5
+    assert [int(line) for file in files for line in file.splitlines()] == given
+    with pytest.raises(UserFunctionError):
+        failing.run(outputs=sink)
+    again = written(tmp_path / "out")
+    assert again[:5] == files
+    lines = [int(line) for file in again[5:] for line in file.splitlines()]
+    assert lines == given[: 3 * 4096], "whole batches, and none of the one that failed"
+
+
 def test_outputs_that_are_named_are_written(tmp_path: Path) -> None:
     """Encoded, to the sink that is given; the others are collected."""
-    path = tmp_path / "out.jsonl"
+    path = tmp_path / "out"
     stream = source("n", Memory([1, 2]))
     flow = Topology("t", stream.sink("file", Stdout()), stream.sink("kept", Stdout()))
     result = flow.run(outputs={"file": FileSink(str(path), json_line)})
-    assert path.read_text() == "1\n2\n"
+    assert written(path) == ["1\n2\n"]
     assert result["kept"] == [1, 2]
     with pytest.raises(KeyError, match="there is no sink file; sinks whose values were kept: kept"):
         result["file"]

@@ -23,17 +23,35 @@ class RowCutter:
         self._lines = LineCutter(who, FRAME_BYTES_MAX, "utf-8")
         self._open: list[str] = []  # lines of a row in which a quote is open
         self._open_bytes = 0
+        self._open_fed = 0  # bytes as they came in, from the first open line on
         self._columns: list[str] = []
         self._rows = 0  # given so far, for messages
 
     def feed(self, chunk: bytes) -> list[Any]:
-        return self._rows_of(self._lines.feed(chunk)) if self.fault is None else []
+        if self.fault is not None:
+            return []
+        held, open_before = self._lines.held(), len(self._open)
+        lines = self._lines.feed(chunk)
+        rows = self._rows_of(lines)
+        if open_before and len(self._open) == open_before + len(lines):
+            self._open_fed += len(chunk)
+        elif self._open:
+            self._open_fed = len(chunk) - _begin_of_last(len(self._open), chunk, held)
+        return rows
 
     def finish(self) -> list[Any]:
         return self._rows_of(self._lines.finish()) if self.fault is None else []
 
     def held(self) -> int:
-        return self._lines.held() + self._open_bytes
+        return self._open_fed if self._open else self._lines.held()
+
+    def mark(self) -> list[Any]:
+        """The columns, how many rows there were, and how many lines."""
+        return [self._columns, self._rows, self._lines.mark() - len(self._open)]
+
+    def go_on(self, mark: list[Any]) -> None:
+        self._columns, self._rows, lines = mark
+        self._lines.go_on(lines)
 
     def _rows_of(self, lines: list[str]) -> list[dict[str, str]]:
         if self._open or any('"' in line for line in lines):
@@ -76,3 +94,14 @@ class RowCutter:
                 )
                 break
         return whole
+
+
+def _begin_of_last(lines: int, chunk: bytes, held: int) -> int:
+    """Where the last so many whole lines begin, in bytes from the chunk's begin.
+
+    The first of them may have begun in an earlier chunk, `held` bytes before.
+    """
+    place = chunk.rfind(b"\n")
+    for _ in range(lines):
+        place = chunk.rfind(b"\n", 0, place)
+    return place + 1 if place >= 0 else -held

@@ -38,7 +38,13 @@ class Cutter(Protocol):
         """The input has ended: what counts as a record although nothing ended it."""
 
     def held(self) -> int:
-        """Bytes kept for a record that is not complete."""
+        """Bytes kept for a record that is not complete, counted as they came in."""
+
+    def mark(self) -> Any:
+        """What a new cutter must be told to begin at the byte behind the records given so far."""
+
+    def go_on(self, mark: Any) -> None:
+        """Begin where a cutter gave this mark; before the first `feed`."""
 
 
 def make_cutter(framing: Framing[Any], who: str) -> Cutter:
@@ -106,6 +112,12 @@ class LengthPrefixCutter:
 
     def held(self) -> int:
         return self._held.size
+
+    def mark(self) -> None:
+        """None: a frame says all that there is to know."""
+
+    def go_on(self, mark: Any) -> None:
+        """Nothing to do."""
 
     def _cut(self, data: bytes) -> tuple[list[bytes], int]:
         """The complete records and where the first incomplete one begins."""
@@ -187,6 +199,12 @@ class FixedSizeCutter:
     def held(self) -> int:
         return self._held.size
 
+    def mark(self) -> None:
+        """None: all records are alike."""
+
+    def go_on(self, mark: Any) -> None:
+        """Nothing to do."""
+
 
 class LineCutter:
     r"""Lines, without the "\n" or "\r\n" at their end: str in an encoding, or bytes for None."""
@@ -224,6 +242,13 @@ class LineCutter:
 
     def held(self) -> int:
         return self._held.size
+
+    def mark(self) -> int:
+        """How many lines there were."""
+        return self._lines
+
+    def go_on(self, mark: int) -> None:
+        self._lines = mark
 
     def _lines_of(self, block: bytes) -> list[Any]:
         """The lines of a block that lacks only its last newline."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from zstream.errors import ConnectorError
 from zstream.ports.connectors import EndOfInput
 
 
@@ -25,6 +26,10 @@ class MemoryReader:
 
     def position(self) -> int:
         return self._given
+
+    def seek(self, position: Any) -> int:
+        self._given = place_of(position)
+        return 0
 
     def acknowledge(self, position: Any) -> None:
         """Nothing to do: the records stay."""
@@ -79,6 +84,13 @@ class GenerateReader:
     def position(self) -> int:
         return self._next
 
+    def seek(self, position: Any) -> int:
+        """Go back; what was given before comes again at once, and then at the pace as before."""
+        self._next = place_of(position)
+        if self._per_second is not None:
+            self._started = self._clock() - self._next / self._per_second
+        return 0
+
     def acknowledge(self, position: Any) -> None:
         """Nothing to do: numbers can be made again."""
 
@@ -101,3 +113,15 @@ class GenerateReader:
         if self._started is None:
             self._started = self._clock()
         return self._started
+
+
+def place_of(position: Any) -> int:
+    """A number of records. Raises ConnectorError where another kind of source gave it."""
+    if position is None:
+        return 0
+    if type(position) is not int:
+        raise ConnectorError(
+            f"the checkpoint has {position!r:.100} where this source keeps how many records it "
+            "gave. Was it another kind of source then?"
+        )
+    return position

@@ -8,9 +8,10 @@ from typing import Any
 
 from zstream.connectors.descriptor import DescriptorOutput
 from zstream.connectors.outgoing import as_bytes
+from zstream.connectors.staged import SendsAtOnce
 
 
-class StdoutWriter:
+class StdoutWriter(SendsAtOnce):
     """Prints each record and a newline. A reader that stops reading stops the sources.
 
     Where `sys.stdout` was replaced, by a notebook or a test, lines go there instead.
@@ -47,15 +48,6 @@ class StdoutWriter:
 
     def waits_for(self) -> str:
         return ""
-
-    def prepare(self, epoch: int) -> None:
-        """None: what was printed stays."""
-
-    def commit(self, prepared: Any) -> None:
-        """Nothing to do."""
-
-    def abort(self, prepared: Any) -> None:
-        """Nothing to do."""
 
     def close(self) -> None:
         """Standard output stays open: it belongs to the process."""

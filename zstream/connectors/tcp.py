@@ -14,6 +14,7 @@ import contextlib
 import errno
 import logging
 import os
+import secrets
 import selectors
 import socket
 import struct
@@ -27,6 +28,7 @@ from zstream.config import Config
 from zstream.connectors.address import join_address, resolve
 from zstream.connectors.framing import Cutter
 from zstream.connectors.outgoing import as_bytes
+from zstream.connectors.staged import SendsAtOnce
 from zstream.errors import ConnectorError
 
 CONNECTIONS_MAX = 500  # senders of one source: half of the usual limit of 1,024 open files
@@ -86,6 +88,8 @@ class TcpReader:
         self._cut: list[Any] = []  # records of the last pass, given from `_next` on
         self._next = 0
         self._given = 0
+        self._lost = 0  # up to which record a `seek` has told the loss already
+        self._identity = secrets.randbits(63)  # whose count a position holds
 
     def read(self, limit: int) -> list[Any]:
         """Up to `limit` records of any connections; [] when none is complete. Never ends."""
@@ -96,9 +100,24 @@ class TcpReader:
         self._given += len(records)
         return records
 
-    def position(self) -> int:
-        """How many records were given: nothing that TCP brought can be read again."""
-        return self._given
+    def position(self) -> list[int]:
+        """Who counted, and how many records were given: none of them can be read again."""
+        return [self._identity, self._given]
+
+    def seek(self, position: Any) -> int:
+        """Connections stay, and what was received and not given yet comes next.
+
+        Returns how many records were given since `position` and not told as lost before. Of a
+        position that another reader gave nobody knows that: 0.
+        """
+        counted = 0
+        if position is not None:
+            identity, counted = position
+            if identity != self._identity:
+                counted = self._given
+        lost = max(0, self._given - max(counted, self._lost))
+        self._lost = self._given
+        return lost
 
     def acknowledge(self, position: Any) -> None:
         """Nothing to do: no sender waits for it."""
@@ -221,7 +240,7 @@ class TcpReader:
         connection.socket.close()
 
 
-class TcpWriter:
+class TcpWriter(SendsAtOnce):
     """Keeps one connection to a receiver, and sends when the receiver takes something.
 
     A receiver that is not there, or goes away, is tried again for ever; records wait meanwhile.
@@ -275,15 +294,6 @@ class TcpWriter:
 
     def waits_for(self) -> str:
         return self._waits_for
-
-    def prepare(self, epoch: int) -> None:
-        """None: what was sent cannot be taken back, so there is nothing to commit."""
-
-    def commit(self, prepared: Any) -> None:
-        """Nothing to do."""
-
-    def abort(self, prepared: Any) -> None:
-        """Nothing to do."""
 
     def close(self) -> None:
         """End the connection; what the operating system took still reaches the receiver."""

@@ -6,6 +6,7 @@ cluster runs.
 
 from __future__ import annotations
 
+import secrets
 import select
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from zstream.config import Config
+from zstream.config import MIB, Config
 from zstream.connectors.registry import open_reader, open_writer
 from zstream.dataflow.engine import Dataflow
 from zstream.errors import ConnectorError, UsageError
@@ -28,6 +29,7 @@ from zstream.topology.specs import Sink, Source
 from zstream.wire.values import Registry
 
 ME = Member(WorkerName("run"), Incarnation(1), "", "", "")
+COMMIT_BYTES = 8 * MIB  # output that is held back is shown when there is so much of it
 LOOK_UP_MS = 100  # how long to wait at most before readers and writers are asked again
 
 
@@ -62,6 +64,9 @@ class EmbeddedRun:
         self.dead_letters: list[DeadLetter] = []
         self.readers: dict[str, Reader] = {}
         self.writers: dict[str, Writer] = {}
+        self.author = secrets.randbits(63)  # in the names of what is committed: never used twice
+        # Nothing can be committed twice here, so epochs need only rise: those of the next run, too.
+        self.epoch = int(time.time() * 1000)
         self.dataflow = Dataflow(
             _with_specs(self.plan, specs, outputs),
             registry,
@@ -135,10 +140,21 @@ class EmbeddedRun:
         for writer in self.writers.values():
             writer.flush(now)
         self.wait_for_writers(self.config.sink_bytes_max)
+        if sum(writer.uncommitted_bytes() for writer in self.writers.values()) >= COMMIT_BYTES:
+            self.commit()
 
     def drain(self) -> None:
         """Everything out, or an error after the drain deadline."""
         self.wait_for_writers(0)
+        self.commit()
+
+    def commit(self) -> None:
+        """Show what sinks have held back."""
+        self.epoch += 1
+        for writer in self.writers.values():
+            prepared = writer.prepare(self.epoch)
+            if prepared is not None:
+                writer.commit(self.epoch, self.author, [prepared])
 
     def wait_for_writers(self, bytes_left: int) -> None:
         deadline = time.monotonic() + self.config.drain_deadline_ms / 1000
@@ -202,4 +218,16 @@ def _only_generation(plan: Plan) -> GenerationOpened:
     placement = Placement(
         dict.fromkeys(plan.sources, (ME.name,)), dict.fromkeys(plan.pinned, ME.name)
     )
-    return GenerationOpened(Term(1), 0, Run(1), table, placement, RescaleId(""), 0, 0, (), "run")
+    return GenerationOpened(
+        term=Term(1),
+        nonce=0,
+        run=Run(1),
+        table=table,
+        placement=placement,
+        rescale=RescaleId(""),
+        wave=0,
+        waves=0,
+        recovers=True,
+        restore=None,
+        cause="run",
+    )

@@ -33,7 +33,9 @@ class Topology(TopologyValue):
 
         inputs: by source name, records as they are after decoding, or a source spec in the place
         of the topology's own. Sources that are not given are opened, if they need no address.
-        outputs: by sink name, where to really write; such values are not in the results.
+        outputs: by sink name, where to really write; such values are not in the results. A sink
+        that commits, such as FileSink, shows what it was given every few megabytes and at the end;
+        when this raises, what it had not shown is gone.
         on_error: the policy where an operator has none of its own; "stop" raises.
 
         Inputs are read in turn, a batch from each, in the order given; then the sources that

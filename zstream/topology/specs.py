@@ -34,6 +34,7 @@ F = TypeVar("F")
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 
+READ_AGAIN = "nothing: it is read again from the last checkpoint"
 FRAME_BYTES_MAX = 16 * MIB  # a length above it is taken for rubbish, not for a large record
 
 
@@ -177,11 +178,17 @@ class TcpSource(Source[T]):
 
 @dataclass(frozen=True, init=False)
 class FileSource(Source[T]):
-    """Reads a file from its start to its end. follow: then waits for more, as `tail -f` does."""
+    """Reads a file from its start to its end, or all files of a directory in the order of names.
+
+    follow: then waits for more, as `tail -f` does, and for new files. A file must not grow any more
+    once there is one whose name sorts after its own; new ones should sort after those that are
+    there. Names that begin with a dot are passed over.
+    """
 
     path: str
     framing: Framing[Any]
     follow: bool
+    after_crash: ClassVar[str] = READ_AGAIN
 
     @overload
     def __init__(self: FileSource[str], path: str, *, follow: bool = False) -> None: ...
@@ -209,6 +216,8 @@ class FileSource(Source[T]):
 class CsvSource(Source[T]):
     """Reads a CSV file whose first line names its columns; each row becomes a `row`.
 
+    path, follow: as in FileSource; each file of a directory has its own first line.
+
     row: a dataclass or NamedTuple whose fields are named as columns. Columns without a field are
     passed over. An empty cell or NA is None where the field may be None, else its default.
     """
@@ -216,6 +225,7 @@ class CsvSource(Source[T]):
     path: str
     row: type[T]
     follow: bool
+    after_crash: ClassVar[str] = READ_AGAIN
 
     def __init__(self, path: str, row: type[T], *, follow: bool = False) -> None:
         _freeze(self, path=str(path), row=row, decode=row_decoder(row), follow=follow)
@@ -274,9 +284,14 @@ class TcpSink(Sink[T_contra]):
 
 @dataclass(frozen=True, init=False)
 class FileSink(Sink[T_contra]):
-    """Writes what `encode` gives to a file, one record after the other."""
+    """Writes what `encode` gives to a directory: one file for each checkpoint and worker.
+
+    The files' names are in the order of checkpoints (`zstream.connectors.epoch_files`). Each is
+    there whole or not at all, and holds each record once, whoever dies.
+    """
 
     path: str
+    after_crash: ClassVar[str] = "nothing; it is there once, with its checkpoint"
 
     def __init__(self, path: str, encode: Callable[[T_contra], bytes | str] = json_line) -> None:
         _check_function("FileSink", "encode", encode)
