@@ -50,7 +50,7 @@ def topology(args: list[str]) -> Topology:
         .key_by(lambda flight: (flight.carrier, flight.origin))
         .aggregate(both(mean(delay), largest(delay)))
         .map_items(describe)
-        .sink("delays", FileSink("delays.jsonl", json_line))
+        .sink("delays", FileSink("delays", json_line))
     )
     return Topology("flight_delays", delays)
 

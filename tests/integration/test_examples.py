@@ -96,15 +96,22 @@ def test_market_spread_on_files_of_frames(data: Path, tmp_path: Path) -> None:
         bid, offer = newest.get(order[12:16], (0.0, 1.0))
         if offer - bid >= 0.05 or (offer - bid) / (offer + bid) >= 0.025:
             expected.append(order[6:12])
-    out = tmp_path / "rejected.bin"
+    out = tmp_path / "rejected"
     market_spread.topology.run(
         {"orders": events, "market_data": []},
         outputs={"rejected": FileSink(str(out), market_spread.encode)},
     )
-    rejected = frames(out)
+    whole = tmp_path / "rejected.bin"
+    whole.write_bytes(committed(out))
+    rejected = frames(whole)
     assert 500 < len(expected) < 1500
     assert [payload[5:11] for payload in rejected] == expected
     assert {len(payload) for payload in rejected} == {55}
+
+
+def committed(directory: Path) -> bytes:
+    """What a FileSink wrote, in the order of its files' names."""
+    return b"".join(file.read_bytes() for file in sorted(directory.glob("[0-9]*")))
 
 
 def departures(path: Path) -> list[tuple[str, str, float]]:
@@ -121,24 +128,24 @@ def test_flight_delays_of_a_whole_year(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     path = flight_delays.flights_in_order()
     assert flight_delays.flights_in_order() == path, "made once"
-    out = tmp_path / "delays.jsonl"
+    out = tmp_path / "delays"
     flight_delays.topology([]).run(outputs={"delays": FileSink(str(out), json_line)})
     flown = departures(path)
     assert path.read_bytes().count(b"\n") == 336_776 + 1
     assert len(flown) == 328_521
     so_far: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0, 0.0, float("-inf")])
-    with out.open() as lines:
-        for (carrier, origin, delay), line in zip(flown, lines, strict=True):
-            running = so_far[carrier, origin]
-            running[0] += 1
-            running[1] += delay
-            running[2] = max(running[2], delay)
-            assert json.loads(line) == {
-                "carrier": carrier,
-                "origin": origin,
-                "mean": running[1] / running[0],
-                "worst": running[2],
-            }
+    lines = committed(out).splitlines()
+    for (carrier, origin, delay), line in zip(flown, lines, strict=True):
+        running = so_far[carrier, origin]
+        running[0] += 1
+        running[1] += delay
+        running[2] = max(running[2], delay)
+        assert json.loads(line) == {
+            "carrier": carrier,
+            "origin": origin,
+            "mean": running[1] / running[0],
+            "worst": running[2],
+        }
     assert len(so_far) == 35
     assert max(worst for _, _, worst in so_far.values()) == 1301.0
 
