@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 
 from zstream.errors import ConnectorError, UsageError
@@ -35,3 +37,17 @@ def resolve(address: str, who: str) -> tuple[socket.AddressFamily, tuple[str, in
         ) from error
     family, _, _, _, numeric = answers[0]
     return family, (str(numeric[0]), int(numeric[1]))
+
+
+def cannot_listen(who: str, address: str, code: int, choose: str) -> ConnectorError:
+    """Why `who` cannot listen there. code: an errno; choose: the option for another address."""
+    reasons = {
+        errno.EADDRINUSE: "the port is in use by another process",
+        errno.EADDRNOTAVAIL: f"this machine has no address {split_address(address)[0]}",
+        errno.ENODEV: f"this machine has no address {split_address(address)[0]}",
+        errno.EACCES: "permission denied, ports below 1024 are for root",
+    }
+    reason = reasons.get(code, os.strerror(code))
+    return ConnectorError(
+        f"{who} cannot listen on {address}: {reason}. Choose another with {choose}."
+    )
