@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from zstream.control.agent import Agent
 from zstream.driver.worker import WorkerDriver, software_of, start_of
-from zstream.errors import ZstreamError
+from zstream.errors import UsageError, ZstreamError
 from zstream.model.ids import Incarnation, WorkerName
 from zstream.model.membership import Member
 from zstream.runtime.greeting import refuse_strangers
@@ -38,6 +38,11 @@ def run_worker(topology: TopologyValue, options: WorkerOptions) -> int:
     Every other end is a ZstreamError with the sentence for whoever started it.
     """
     options.config.validate()
+    if options.savepoint:
+        raise UsageError(
+            f"--from {options.savepoint}: this release does not read savepoints yet. A cluster "
+            "goes on from its own newest checkpoint when it is started again with its --store."
+        )
     try:
         with ExitStack() as closing:
             loop, telemetry = _compose(topology, options, closing)
