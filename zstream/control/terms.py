@@ -84,7 +84,8 @@ class Terms:
                 voice.say("info", "resumes", f"cluster {state.cluster} {verdict.says}")
             self.open("the cluster starts", "" if verdict.open == "first" else verdict.open)
         else:
-            for member in state.table.members:
+            others = [m for m in state.table.members if m.control != voice.me.control]
+            for member in others:  # where we listen now, nobody of then does
                 voice.send(member.control, LeaderQuery(state.tail))
 
     # ---- a term

@@ -19,6 +19,7 @@ from zstream.ports.connectors import EndOfInput, Reader
 from zstream.ports.shell import Shell
 from zstream.topology.plan import Plan
 
+TURN_SECONDS = 0.02  # what a turn of the loop should take at most
 REOPEN_SECONDS = 0.5  # between two tries to open a source that has moved here
 SAY_SECONDS = 10.0
 
@@ -27,7 +28,7 @@ class Partitions:
     """Open readers, by source. Times are monotonic seconds."""
 
     def __init__(self, config: Config, plan: Plan, shell: Shell, me: WorkerName) -> None:
-        self._limit = config.batch_records_max
+        self._limit_max = self._limit = config.batch_records_max
         self._plan = plan
         self._shell = shell
         self._me = me
@@ -70,6 +71,14 @@ class Partitions:
                 if len(records) >= self._limit:
                     read_all = False
         return read_all
+
+    def pace(self, busy_seconds: float) -> None:
+        """The last turn took so long: slow user functions get fewer records at a time, because
+        whatever else wants to be done waits for the turn's end."""
+        if busy_seconds > TURN_SECONDS:
+            self._limit = max(1, self._limit // 2)
+        elif busy_seconds < TURN_SECONDS / 4:
+            self._limit = min(self._limit_max, self._limit * 2)
 
     # ---- epochs
 

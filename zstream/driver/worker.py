@@ -138,6 +138,8 @@ class WorkerDriver:
         self._shell = shell
         self._figures = Figures(config, shell)
         self._turns = 0
+        self._turned_at = float("inf")
+        self._waited = 0.0  # since then
         self._peers: dict[Incarnation, Member] = {}
         self._pressed: dict[Incarnation, str] = {}  # peers at a limit: sources stop everywhere
         self._pressure = ""  # here, as of this turn
@@ -225,12 +227,15 @@ class WorkerDriver:
     def waited(self, seconds: float) -> None:
         """The loop had nothing to do for so long; what is left of the time it was busy."""
         self._figures.waited(seconds)
+        self._waited += seconds
 
     # ---- the turn
 
     def turn(self, now: float) -> float | None:
         """Go round once. Returns when to call again at the latest; `now` for at once."""
         self._turns += 1
+        self.partitions.pace(now - self._turned_at - self._waited)
+        self._turned_at, self._waited = now, 0.0
         if self.agent.next_timer() <= now:
             self._give(TimePassed(), now)
         self._pressure = self.dataflow.pressure() or self.outputs.pressure()
