@@ -159,13 +159,15 @@ class PostgresWriter(StagedWriter):
                 raise
             if session is not None and session.cut_off:
                 says = f"PostgreSQL gave no answer for {ANSWER_S:g} s"
-            elif isinstance(error, psycopg.Error) and error.sqlstate is not None:
-                says = self._refused(error, session, runs)
-            elif isinstance(error, _NoTable):
+            elif isinstance(error, _NoTable) or (
+                isinstance(error, errors.UndefinedTable) and MARKS not in str(error)
+            ):
                 says = (
-                    f"there is no table {self._table} in the database {error}. "
+                    f"there is no table {self._table}, or this user may not see it. "
                     f"Make it: {create_table(self._table, self._key, runs)}"
                 )
+            elif isinstance(error, psycopg.Error) and error.sqlstate is not None:
+                says = self._refused(error, session, runs)
             else:
                 says = self._unreachable(str(error))
             raise ConnectorError(f"{self.who}: {says}.") from error
@@ -212,7 +214,7 @@ class PostgresWriter(StagedWriter):
 
 
 class _NoTable(Exception):
-    """The table is not there; says the database."""
+    """The table is not there."""
 
 
 class _Session:
@@ -240,7 +242,7 @@ class _Session:
                 self._name.as_string(self.connection),
             )
             if found is None:
-                raise _NoTable(self.connection.info.dbname)
+                raise _NoTable
             schema, name = found
             self._table = sql.Identifier(schema, name)
             self._marks = sql.Identifier(schema, MARKS)
@@ -251,8 +253,9 @@ class _Session:
             )
         marks = self._marks.as_string(self.connection)
         if self._one("SELECT to_regclass(%s)", marks) == (None,):
-            # Two workers may make it at the same moment; one is refused, and it is there.
-            with suppress(errors.UniqueViolation, errors.DuplicateTable), self._transaction():
+            with self._transaction():
+                # IF NOT EXISTS alone fails where two workers come at the same moment.
+                self._one("SELECT pg_advisory_xact_lock(%s)", zlib.crc32(marks.encode()))
                 self._do(create_marks("{marks}"))
         with self._transaction():
             self._do(
