@@ -33,6 +33,8 @@ from zstream.topology.specs import (
     Stdout,
     TcpSink,
     TcpSource,
+    ZmqSink,
+    ZmqSource,
 )
 from zstream.topology.stream import End, KeyedStream, Stream, source
 from zstream.topology.topology import Problem
@@ -60,6 +62,8 @@ __all__ = [
     "FileSink",
     "Stdout",
     "PostgresSink",
+    "ZmqSource",
+    "ZmqSink",
     "Memory",
     "Generate",
     "Framing",

@@ -17,6 +17,7 @@ ROOT = Path(zstream.__file__).resolve().parent.parent
 STAGE_ONE = """
     source Stream KeyedStream End Topology Problem Results DeadLetter main load record
     Source Sink TcpSource TcpSink FileSource CsvSource FileSink Stdout Memory Generate
+    ZmqSource ZmqSink PostgresSink
     Framing Lines ByteLines LengthPrefix FixedSize from_json to_json json_line
     Aggregate total mean smallest largest both PerWorker ErrorPolicy Retry
     milliseconds seconds minutes hours days

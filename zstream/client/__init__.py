@@ -1,8 +1,10 @@
-"""For programs beside the engine: Cluster."""
+"""For programs beside the engine: Cluster, and Producer and Consumer of records."""
 
 from __future__ import annotations
 
 from zstream.client.cluster import Cluster
+from zstream.client.consumer import Consumer
+from zstream.client.producer import Producer
 from zstream.client.status import Eligibility, Rescale, Status, WorkerStatus
 
-__all__ = ["Cluster", "Eligibility", "Rescale", "Status", "WorkerStatus"]
+__all__ = ["Cluster", "Consumer", "Eligibility", "Producer", "Rescale", "Status", "WorkerStatus"]

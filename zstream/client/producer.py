@@ -61,17 +61,14 @@ class Producer:
         for what, name in (("source", source), ("producer_id", producer_id)):
             if not is_name(name):
                 raise UsageError(f"{what} must be text of 1 to {NAME_BYTES_MAX} bytes: {name!r}")
-        config = Config()
         self.address = address
         self.source = source
         self.producer_id = producer_id
-        self._record_bytes_max = config.record_bytes_max
+        self._record_bytes_max = Config().record_bytes_max
         self._buffer_bytes_max = buffer_bytes_max
         self._timeout = timeout
         self._offering = Offering(source, producer_id, secrets.randbits(62) + 1)
-        self._socket = ConnectingSocket(
-            address, f"producer {producer_id}", config.control_bytes_max
-        )
+        self._socket = ConnectingSocket(address, f"producer {producer_id}", MIB)
         self._changed = threading.Condition()  # guards all that follows, and the offering
         self._is_idle = False  # the thread has nothing to send and may be asleep
         self._is_closed = False

@@ -39,12 +39,14 @@ def resolve(address: str, who: str) -> tuple[socket.AddressFamily, tuple[str, in
     return family, (str(numeric[0]), int(numeric[1]))
 
 
-def cannot_listen(who: str, address: str, code: int, choose: str) -> ConnectorError:
-    """Why `who` cannot listen there. code: an errno; choose: the option for another address."""
+def cannot_listen(who: str, address: str, host: str, code: int, choose: str) -> ConnectorError:
+    """Why `who` cannot listen at `address`, which is on `host`.
+
+    code: an errno. choose: the option that names another address.
+    """
     reasons = {
         errno.EADDRINUSE: "the port is in use by another process",
-        errno.EADDRNOTAVAIL: f"this machine has no address {split_address(address)[0]}",
-        errno.ENODEV: f"this machine has no address {split_address(address)[0]}",
+        errno.EADDRNOTAVAIL: f"this machine has no address {host}",
         errno.EACCES: "permission denied, ports below 1024 are for root",
     }
     reason = reasons.get(code, os.strerror(code))

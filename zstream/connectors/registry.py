@@ -14,6 +14,8 @@ from zstream.connectors.framing import make_cutter
 from zstream.connectors.memory import GenerateReader, MemoryReader
 from zstream.connectors.stdout import StdoutWriter
 from zstream.connectors.tcp import TcpReader, TcpWriter, listen
+from zstream.connectors.zmq_sink import ZmqWriter
+from zstream.connectors.zmq_source import ZmqReader
 from zstream.errors import ConnectorError, UsageError
 from zstream.ports.connectors import Reader, Writer
 from zstream.topology import specs
@@ -47,6 +49,10 @@ def _postgres_sink(spec: specs.PostgresSink[Any], name: str, address: str) -> Wr
     return PostgresWriter(who, name, spec.table, spec.key, spec.dsn or "", address)
 
 
+def _zmq_source(_: specs.ZmqSource[Any], name: str, address: str, config: Config) -> Reader:
+    return ZmqReader(name, address, config)
+
+
 # Each is called with the spec, the name, the address ("" where none is needed), and the limits.
 READERS: dict[type, Callable[[Any, str, str, Config], Reader]] = {
     specs.TcpSource: _tcp_source,
@@ -54,12 +60,14 @@ READERS: dict[type, Callable[[Any, str, str, Config], Reader]] = {
     specs.CsvSource: _csv_source,
     specs.Memory: lambda spec, *_: MemoryReader(spec.records),
     specs.Generate: lambda spec, *_: GenerateReader(spec.per_second, spec.count),
+    specs.ZmqSource: _zmq_source,
 }
 WRITERS: dict[type, Callable[[Any, str, str], Writer]] = {
     specs.TcpSink: lambda _, name, address: TcpWriter(f"sink {name}", address),
     specs.FileSink: lambda spec, name, _: FileWriter(f"sink {name}", spec.path),
     specs.Stdout: lambda _, name, __: StdoutWriter(f"sink {name}"),
     specs.PostgresSink: _postgres_sink,
+    specs.ZmqSink: lambda _, name, address: ZmqWriter(name, address),
 }
 
 

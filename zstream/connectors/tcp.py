@@ -25,11 +25,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from zstream.config import Config
-from zstream.connectors.address import join_address, resolve
+from zstream.connectors.address import cannot_listen, join_address, resolve
 from zstream.connectors.framing import Cutter
 from zstream.connectors.outgoing import as_bytes
 from zstream.connectors.staged import SendsAtOnce
-from zstream.errors import ConnectorError
 
 CONNECTIONS_MAX = 500  # senders of one source: half of the usual limit of 1,024 open files
 BACKLOG = 128  # senders that wait to be accepted
@@ -430,14 +429,6 @@ def listen(address: str, who: str, choose: str) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        reasons = {
-            errno.EADDRINUSE: "the port is in use by another process",
-            errno.EADDRNOTAVAIL: f"this machine has no address {target[0]}",
-            errno.EACCES: "permission denied, ports below 1024 are for root",
-        }
-        reason = reasons.get(error.errno or 0, str(error.strerror))
-        raise ConnectorError(
-            f"{who} cannot listen on {address}: {reason}. Choose another with {choose}."
-        ) from error
+        raise cannot_listen(who, address, target[0], error.errno or 0, choose) from error
     listener.setblocking(False)
     return listener

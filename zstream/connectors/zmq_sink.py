@@ -16,7 +16,7 @@ from typing import Any
 
 import zmq
 
-from zstream.config import Config
+from zstream.config import MIB
 from zstream.connectors.address import resolve
 from zstream.connectors.staged import StagedWriter, chunks_of
 from zstream.connectors.zmq_delivery import Delivery
@@ -38,12 +38,11 @@ class ZmqWriter(StagedWriter):
     One connection, kept between commits. Raises ConnectorError when there is no such host.
     """
 
-    def __init__(self, name: str, address: str, config: Config) -> None:
+    def __init__(self, name: str, address: str) -> None:
         super().__init__(f"sink {name}")
         resolve(address, self.who)
         self._name = name
         self._address = address
-        self._message_bytes_max = config.control_bytes_max  # what a consumer says is short
         self._waits_for = ""
         self._attempt = 0
         self._closing = False
@@ -87,7 +86,7 @@ class ZmqWriter(StagedWriter):
 
     def _deliver(self, delivery: Delivery) -> None:
         if self._socket is None:
-            self._socket = ConnectingSocket(self._address, self.who, self._message_bytes_max)
+            self._socket = ConnectingSocket(self._address, self.who, MIB)
         socket = self._socket
         was_connected = False
         deadline = time.monotonic() + COMMIT_SECONDS

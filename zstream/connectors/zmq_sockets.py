@@ -36,7 +36,7 @@ class ListeningSocket:
             self.socket.bind(f"tcp://{join_address(host, port)}")
         except zmq.ZMQError as error:
             self.close()
-            raise cannot_listen(who, address, error.errno or 0, choose) from error
+            raise cannot_listen(who, address, host, error.errno or 0, choose) from error
         bound = self.socket.getsockopt(zmq.LAST_ENDPOINT)
         assert isinstance(bound, bytes)
         self.address = bound.rstrip(b"\0").decode().removeprefix("tcp://")

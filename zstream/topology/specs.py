@@ -9,12 +9,14 @@ topology can be built, compared and drawn where neither port nor library exists.
     CsvSource       dict[str, str], one row   none
     Memory          as given, no decode       none
     Generate        int, 0 upwards            none
+    ZmqSource       bytes                     needed: --in NAME@HOST:PORT, or address=
 
     spec            record after encode       address
     TcpSink         bytes                     needed: --out NAME@HOST:PORT, or address=
     FileSink        bytes                     none
     Stdout          bytes, one line           none
     PostgresSink    bytes, one row            may be given: --out NAME@HOST:PORT
+    ZmqSink         bytes                     needed: --out NAME@HOST:PORT, or address=
 """
 
 from __future__ import annotations
@@ -263,6 +265,29 @@ class Generate(Source[T]):
         _freeze(self, decode=make, per_second=per_second, count=count)
 
 
+@dataclass(frozen=True, init=False)
+class ZmqSource(Source[T]):
+    """Listens on ZeroMQ for producers (zstream.client.Producer), which number their records.
+
+    Each record is read once, whoever dies: producers keep it until it is in a checkpoint, and
+    send it again if they are asked. A producer always speaks to the same address.
+    Without `address` it is bound by name when it runs: `--in NAME@HOST:PORT`.
+    """
+
+    needs_address: ClassVar[bool] = True
+    after_crash: ClassVar[str] = "nothing: producers send again what is in no checkpoint"
+
+    def __init__(
+        self,
+        decode: Callable[[bytes], T],
+        *,
+        address: str | None = None,
+        parallel: bool = False,
+    ) -> None:
+        _check_function("ZmqSource", "decode", decode)
+        _freeze(self, decode=decode, address=address, parallel=parallel)
+
+
 # ---------------------------------------------------------------- sinks
 
 
@@ -332,6 +357,24 @@ class PostgresSink(Sink[T_contra]):
         if not table or not all(columns) or not columns:
             raise UsageError('PostgresSink needs a table and a key: ("balances", key="account").')
         _freeze(self, table=table, key=columns, dsn=dsn, encode=row_encoder(columns))
+
+
+@dataclass(frozen=True, init=False)
+class ZmqSink(Sink[T_contra]):
+    """Connects over ZeroMQ to a consumer (zstream.client.Consumer), which drops what it has seen.
+
+    What `encode` gives goes out with its checkpoint, each record once, whoever dies.
+    Without `address` it is bound by name when it runs: `--out NAME@HOST:PORT`.
+    """
+
+    needs_address: ClassVar[bool] = True
+    after_crash: ClassVar[str] = "nothing; the consumer is given each record once"
+
+    def __init__(
+        self, encode: Callable[[T_contra], bytes | str], *, address: str | None = None
+    ) -> None:
+        _check_function("ZmqSink", "encode", encode)
+        _freeze(self, encode=encode, address=address)
 
 
 # ---------------------------------------------------------------- checks
