@@ -71,26 +71,21 @@ class PostgresServer:
 
     def start(self) -> None:
         """Returns when it answers."""
-        command = [self.bin / "postgres", "-D", "data", "-p", str(self.port)]
-        command += [
-            "-c",
+        command = [str(self.bin / "postgres"), "-D", "data", "-p", str(self.port)]
+        for setting in (
             "listen_addresses=127.0.0.1",
-            "-c",
             f"unix_socket_directories={self.root}",
-        ]
-        command += [
-            "-c",
-            "fsync=off",
-            "-c",
+            "fsync=off",  # the machine does not crash, and a killed server's files are there
             "max_connections=40",
-        ]  # a killed server keeps its files
+        ):
+            command += ["-c", setting]
         with open(self.root / "log", "ab") as log:
-            self.process = subprocess.Popen(
+            self.process = process = subprocess.Popen(
                 command, cwd=self.root, stdout=log, stderr=log, **self.as_user
             )
         deadline = time.monotonic() + START_S
         while not self._answers():
-            if time.monotonic() > deadline or self.process.poll() is not None:
+            if time.monotonic() > deadline or process.poll() is not None:
                 raise AssertionError((self.root / "log").read_text()[-4000:])
             time.sleep(0.05)
 
