@@ -1,7 +1,8 @@
 """A stage for the control core alone: agents on a perfect network, a log in memory, virtual time.
 
-The dataflow is played: links stand as soon as both ends were told to open them, and a generation
-is installed at once, unless a worker is told to `stall`. So a transcript shows decisions only.
+The dataflow is played: links stand as soon as both ends were told to open them; a generation is
+installed, a part durable and a manifest committed at once, unless a worker is told to `stall`. So
+a transcript shows decisions only. Epochs are a minute apart unless something asks for one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from zstream.control.agent import Agent
 from zstream.control.events import (
     AnswerClient,
     ClientAsked,
+    CommitEpoch,
     ConnectPeers,
+    CutEpoch,
     DisconnectPeers,
     Effect,
     Event,
@@ -24,6 +27,7 @@ from zstream.control.events import (
     LogAnswered,
     MessageReceived,
     OpenStore,
+    Recover,
     Say,
     SendMessage,
     Stop,
@@ -35,13 +39,25 @@ from zstream.control.events import (
 from zstream.control.invariants import broken
 from zstream.control.joining import Start
 from zstream.control.requests import Software
-from zstream.control.state import ClusterState, apply, effective
-from zstream.model.ids import Generation, Incarnation, KeyGroup, LogNumber, RequestId, WorkerName
+from zstream.control.state import ClusterState, Kept, apply, effective
+from zstream.model.ids import (
+    Epoch,
+    Generation,
+    Incarnation,
+    KeyGroup,
+    LogNumber,
+    RequestId,
+    Run,
+    WorkerName,
+)
 from zstream.model.membership import Member
 from zstream.model.records import (
     Base,
+    EpochAbandoned,
+    EpochOpened,
     GenerationOpened,
     LogRecord,
+    Manifest,
     RescaleClosed,
     RescaleOpened,
     ShutdownClosed,
@@ -60,7 +76,7 @@ from zstream.wire.messages import (
 )
 
 STEP = 0.01  # seconds of virtual time between two rounds
-NO_FIGURES = WorkerStatistics(0, 0, 0.0, 0.0, 0, 0, 0.0, 0, 0, 0.0, ())
+NO_FIGURES = WorkerStatistics(0, 0, 0.0, 0.0, 0, 0, 0.0, 0, 0, 0.0, 0, ())
 
 
 class MemoryLog:
@@ -87,9 +103,16 @@ class Actor:
     agent: Agent
     inbox: deque[Event] = field(default_factory=deque)
     linked: set[Incarnation] = field(default_factory=set)
+    run: Run = Run(1)
     generation: Generation = Generation(0)
     groups: int = 0
+    cut: Epoch = Epoch(0)
+    committed: Epoch = Epoch(0)
+    damaged: set[int] = field(default_factory=set)  # epochs of which it cannot read the parts
+    restored: Epoch = Epoch(0)
+    readable: bool = False  # it could read the source
     stalled: bool = False  # its dataflow does not install what comes
+    late: bool = False  # it does not store its part
     cut_off: bool = False  # hears and reaches nobody, but the store
     dead: bool = False
 
@@ -100,7 +123,7 @@ class Stage:
     def __init__(self) -> None:
         self.now = 0.0
         self.lines: list[str] = []
-        self.config = Config(join_deadline_ms=20_000)
+        self.config = Config(join_deadline_ms=20_000, checkpoint_interval_ms=60_000)
         self._log = MemoryLog()
         self._written = 0
         self._folded = ClusterState()
@@ -125,6 +148,9 @@ class Stage:
         start = Start(
             role=role,
             join=self._actors[join].agent.me.control if join else "",
+            stateful=((odd.get("state", "tally"), odd.get("was", ""), f"{name}.py:16"),),
+            fresh=bool(odd.get("fresh")),
+            leave_state=tuple(filter(None, [odd.get("leave", "")])),
             worker_count=workers,
             sources={"votes": False},
             pinned=(),
@@ -134,7 +160,9 @@ class Stage:
         old = self._actors.get(name)
         if old is not None and not old.dead:
             name = f"{name}'"
-        self._actors[name] = Actor(agent)
+        if old is not None and old.dead:
+            self._actors[f"{name} that was ({number})"] = self._actors.pop(name)
+        self._actors[name] = Actor(agent, readable="readable" in odd or role == "initializer")
         if role == "initializer":
             self._actors[name].inbox.append(StoreOpened("log"))
 
@@ -181,10 +209,22 @@ class Stage:
         elif isinstance(effect, OpenStore):
             actor.inbox.append(StoreOpened(effect.path))
         elif isinstance(effect, ConnectPeers):
+            actor.run = max(actor.run, effect.run)
             actor.linked.update(peer.incarnation for peer in effect.peers)
         elif isinstance(effect, DisconnectPeers):
             actor.linked.difference_update(effect.peers)
-        elif isinstance(effect, SwitchGeneration):
+        elif isinstance(effect, CutEpoch):
+            if effect.opened.run == actor.run:
+                actor.cut = effect.opened.epoch
+        elif isinstance(effect, CommitEpoch):
+            actor.committed = effect.manifest.epoch
+        elif isinstance(effect, SwitchGeneration | Recover):
+            if isinstance(effect, Recover):
+                restore = effect.opened.restore
+                actor.run, actor.cut = effect.opened.run, Epoch(0)
+                actor.committed = actor.restored = restore.epoch if restore else Epoch(0)
+                others = {m.incarnation for m in effect.opened.table.members}
+                actor.linked.update(others - {actor.agent.me.incarnation})
             table = effect.opened.table
             actor.generation = table.generation
             actor.groups = len(table.groups_of(actor.agent.me.incarnation))
@@ -213,6 +253,7 @@ class Stage:
         owned = [] if actor.generation == 0 else agent.state.table.groups_of(me)
         return LocalChanged(
             connected=connected,
+            run=actor.run,
             generation=actor.generation,
             installed=not actor.stalled,
             settled=True,
@@ -223,6 +264,11 @@ class Stage:
             pressure="",
             sizes=tuple((KeyGroup(group), 100) for group in owned) if agent.planning else (),
             costs=WaveCosts(actor.generation, 0, ()),
+            durable=Epoch(0) if actor.late else actor.cut,
+            oldest=actor.cut,
+            committed=actor.committed,
+            damaged="part x is damaged." if actor.restored in actor.damaged else "",
+            readable=("votes",) if actor.readable else (),
             statistics=NO_FIGURES,
             newest_dead_letters=(),
         )
@@ -239,7 +285,7 @@ class Stage:
         """Fold as every reader does, and hold it against the invariants."""
         before = self._folded
         if effective(before, record):
-            self._folded = apply(before, number, record, 64)
+            self._folded = apply(before, number, record, Kept(64, 2))
             assert not broken(before, record, self._folded)
 
     def _show_answer(self, answer: Answer) -> None:
@@ -252,7 +298,8 @@ class Stage:
 def told(record: LogRecord) -> str:
     """One record in one line."""
     if isinstance(record, TermOpened):
-        return f"term {record.term} of {record.name} ({record.cause})"
+        begins = f", begins {record.begins}" if record.begins else ""
+        return f"term {record.term} of {record.name} ({record.cause}{begins})"
     if isinstance(record, RescaleOpened):
         who = ",".join(m.name for m in (*record.joiners, *record.leavers))
         return f"{record.id} opened: {who}"
@@ -260,8 +307,16 @@ def told(record: LogRecord) -> str:
         table = record.table
         owned = " ".join(f"{m.name}:{len(table.groups_of(m.incarnation))}" for m in table.members)
         wave = f" wave {record.wave} of {record.waves}" if record.wave else ""
-        fresh = f" fresh {len(record.fresh)}" if record.fresh else ""
-        return f"generation {table.generation}: {owned}{wave}{fresh}"
+        begins = f" begins run {record.run}" if record.recovers else ""
+        if record.restore is not None and record.recovers:
+            begins += f" from epoch {record.restore.epoch}"
+        return f"generation {table.generation}: {owned}{wave}{begins}"
+    if isinstance(record, EpochOpened):
+        return f"epoch {record.epoch} opened"
+    if isinstance(record, Manifest):
+        return f"manifest {record.epoch}, {len(record.authors)} parts"
+    if isinstance(record, EpochAbandoned):
+        return f"epoch {record.epoch} abandoned: {record.cause}"
     if isinstance(record, RescaleClosed):
         return f"{record.id} {record.outcome}"
     if isinstance(record, ShutdownOpened):

@@ -3,19 +3,24 @@
 A line that begins with `>` is a command, the lines under it are what it must print. After a
 change that is meant: `ZSTREAM_UPDATE_TRANSCRIPTS=1 pytest tests/scenarios`, and read the diff.
 
-    > start NAME [role=initializer|starter|joiner] [join=NAME] [workers=N] [kind= version=]
+    > start NAME [role=initializer|starter|joiner] [join=NAME] [workers=N] [kind= version= readable=
+          fresh= leave= was=]
+    > interval SECONDS   between epochs, for workers started from here on
     > wait SECONDS
     > shrink ID via=NAME (workers=A,B | count=N)          a tool asks once
     > shutdown ID via=NAME
     > signal NAME        > kill NAME         > stall NAME      > unstall NAME
     > cut NAME           the worker hears and reaches nobody any more, but the store
     > heal NAME
+    > late NAME          it does not store its part
+    > damage NAME EPOCH  it cannot read the parts of this epoch
     > pause NAME SECONDS the process stands still for so long, then goes on
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,13 +61,18 @@ def command(stage: Stage, words: list[str]) -> None:
         stage.ask(request, named["via"])
     elif verb == "shutdown":
         stage.ask(shutdown(plain[0]), named["via"])
+    elif verb == "interval":
+        interval = int(float(plain[0]) * 1000)
+        stage.config = replace(stage.config, checkpoint_interval_ms=interval)
+    elif verb == "damage":
+        stage.actor(plain[0]).damaged.add(int(plain[1]))
     elif verb == "signal":
         stage.signal(plain[0])
     elif verb == "pause":
         pause(stage, plain[0], float(plain[1]))
     else:
         actor = stage.actor(plain[0])
-        field = {"kill": "dead", "cut": "cut_off", "heal": "cut_off", "stall": "stalled"}
+        field = {"kill": "dead", "cut": "cut_off", "heal": "cut_off", "late": "late"}
         setattr(actor, field.get(verb, "stalled"), verb not in ("heal", "unstall"))
 
 

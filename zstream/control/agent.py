@@ -20,7 +20,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from zstream.config import Config
@@ -460,7 +460,7 @@ class Agent:
         self._membership.connect()
         if self._membership.takes_part:
             self._joining = None
-        for record in folded.new:
+        for record in _since_it_began(folded.new):
             self._on_record(record, now)
         self._membership.connect()
         self._membership.disconnect(type(folded.new[-1]).__name__)
@@ -598,3 +598,9 @@ class Agent:
         for person in self.state.people:
             if person.incarnation != self.me.incarnation:
                 self._send_tail(person.control, LogNumber(self.state.tail + 1))
+
+
+def _since_it_began(records: Sequence[LogRecord]) -> Sequence[LogRecord]:
+    """Those of this life of the cluster: what came before a new beginning is for nobody."""
+    begins = [i for i, r in enumerate(records) if isinstance(r, TermOpened) and r.begins]
+    return records[begins[-1] :] if begins else records

@@ -31,6 +31,7 @@ from zstream.control.state import ClusterState, as_base
 from zstream.model.ids import Epoch, Incarnation, LogNumber, RequestId, RescaleId
 from zstream.model.membership import Member
 from zstream.model.records import (
+    EpochAbandoned,
     GenerationOpened,
     LogRecord,
     Manifest,
@@ -49,7 +50,6 @@ from zstream.wire.messages import (
 )
 
 UNCOMMITTED = "uncommitted"  # how a pressure begins that an epoch relieves
-QUIET_PULSES = 3  # of a member that were not heard: another under its name may wait for its end
 CLEAN_EVERY = 8  # epochs; a listing of all parts is not free in a bucket
 BUSY_SAID_EVERY = 5.0  # seconds between two lines about the same busy worker
 
@@ -87,6 +87,7 @@ class Leader:
         self._drained: Epoch | None = None  # the newest epoch when all had been drained
         self._shutdown_at = now
         self._log_grew = now
+        self._after_epoch = False  # then it is the turn of what waits between epochs, and not else
         self._cleaned = Epoch(0)  # parts of lower epochs were deleted in this term
         self._burying: tuple[int, list[str]] = (0, [])
 
@@ -102,9 +103,9 @@ class Leader:
 
     def on_join(self, request: JoinRequest, state: ClusterState, now: float) -> JoinReply:
         """A joiner asks. One that has the name of a member may be that one, started again."""
-        quiet_ms = QUIET_PULSES * self._config.pulse_interval_ms
-        quiet = {member.name for member in self._silent(state, now, quiet_ms)}
-        return self.requests.on_join(request, state, quiet, now)
+        others = [m for m in state.table.members if m.incarnation != self._me.incarnation]
+        heard = {m.name: self._heard.get(m.incarnation, self._began) for m in others}
+        return self.requests.on_join(request, state, heard, now)
 
     def on_report(self, member: Incarnation, report: Report, now: float) -> None:
         self.reports[member] = Seen(report, now)
@@ -143,7 +144,10 @@ class Leader:
                 self._rescale.recovered(self._burying[1])
             else:
                 self._rescale.appended(record, now)
+        if isinstance(record, Manifest | EpochAbandoned):
+            self._after_epoch = True
         if isinstance(record, GenerationOpened):
+            self._after_epoch = False
             self.requests.let_in(record.table.members)
             for member in record.table.members:  # a replacement has not reported yet
                 self._heard.setdefault(member.incarnation, now)
@@ -188,12 +192,12 @@ class Leader:
             return None, []
         self._follow(state, now)
         record = self._bury(state, now) or self._mend(state) or self._renew(state, now)
+        if record is None and self._after_epoch and state.epoch is None:
+            record = self._go_on(state, now)
         if record is None:
             record = self._epochs.step(state, self.reports, self._epoch_is_wanted(state), now)
-        if record is None and state.open is not None and state.epoch is None:
+        if record is None and not self._after_epoch and state.epoch is None:
             record = self._go_on(state, now)
-        elif record is None and state.open is None and state.shutdown is not None:
-            record = self._close_shutdown(state, now)
         if record is None and state.tail - state.base >= self._config.log_records_before_base:
             record = as_base(state, LogNumber(state.tail + 1), self._draw())
         refused: list[Answer] = []
@@ -303,11 +307,11 @@ class Leader:
         gone = [member.incarnation for member in dead]
         doors = self.requests.replacements()
         replaced = {m.name: doors[m.name] for m in dead if m.name in doors}
-        cause = f"{why}. {_from_where(restore)}"
-        if count := len(lost_groups(state, gone)):
-            cause += f"; {plural(count, 'key group')} of {names([m.name for m in dead])} with it"
+        cause = f"{why}."
         if replaced:
-            cause += f"; in the place of {names(list(replaced))} comes who asked for the name"
+            cause += f" Another worker has come under the name {names(list(replaced))}."
+        elif count := len(lost_groups(state, gone)):
+            cause += f" {plural(count, 'key group')} to those who stay."
         record = recovery(
             state,
             gone,
@@ -316,22 +320,20 @@ class Leader:
             self.reports,
             restore,
             self._draw(),
-            f"{cause}.",
+            f"{cause} {_from_where(restore)}",
         )
         self._burying = (record.nonce, [m.name for m in dead if m.name not in replaced])
         return record
 
     def _epoch_is_wanted(self, state: ClusterState) -> bool:
         """Whether something waits for an epoch: a leaver, the end, a sink that holds much back."""
-        waits = self._rescale is not None and self._rescale.wants_epoch
-        return (
-            waits
-            or (state.shutdown is not None and self._drained is not None)
-            or any(
-                self.reports[member.incarnation].report.pressure.startswith(UNCOMMITTED)
-                for member in state.table.members
-                if member.incarnation in self.reports
-            )
+        waits = self._rescale is not None and self._rescale.wants_epoch(state)
+        if self._drained is not None:
+            waits = waits or state.committed <= self._drained
+        return waits or any(
+            self.reports[member.incarnation].report.pressure.startswith(UNCOMMITTED)
+            for member in state.table.members
+            if member.incarnation in self.reports
         )
 
     def _renew(self, state: ClusterState, now: float) -> LogRecord | None:
@@ -343,6 +345,9 @@ class Leader:
         return Renewed(state.term, self._draw())
 
     def _go_on(self, state: ClusterState, now: float) -> LogRecord | None:
+        """The next step of a rescale or of the end, which no epoch may be open for."""
+        if state.open is None:
+            return self._close_shutdown(state, now)
         if self._rescale is None or self.hand_over_to(state) is not None:
             return None
         return self._rescale.step(state, self.reports, now)
@@ -478,5 +483,5 @@ class Leader:
 
 def _from_where(restore: Manifest | None) -> str:
     if restore is None:
-        return "There is no checkpoint yet: all begins from nothing"
-    return f"All goes on from epoch {restore.epoch}"
+        return "There is no checkpoint yet: all begins from nothing."
+    return f"All goes on from epoch {restore.epoch}."

@@ -20,7 +20,7 @@ from zstream.control.events import (
 )
 from zstream.control.state import ClusterState
 from zstream.control.voice import Voice
-from zstream.model.ids import Incarnation, RequestId
+from zstream.model.ids import Incarnation, RequestId, Run
 from zstream.model.records import (
     GenerationOpened,
     RescaleClosed,
@@ -37,6 +37,7 @@ class Membership:
         self._voice = voice
         self._linger = config.linger_ms / 1000
         self._desk = desk
+        self._run = Run(0)  # whose links were opened
         self._linked: set[Incarnation] = set()
         self._leaves = False  # this worker is a leaver of a rescale that was opened
         self.ends: tuple[float, Stop] | None = None  # when this worker stops, and how
@@ -60,9 +61,10 @@ class Membership:
             for person in self._state.people
             if person.incarnation != mine and person.incarnation not in self._linked
         )
-        if new:
+        if new or self._run != self._state.link_run:
+            self._run = self._state.link_run
             self._linked.update(person.incarnation for person in new)
-            self._voice.do(ConnectPeers(self._state.link_run, new))
+            self._voice.do(ConnectPeers(self._run, new))
 
     def disconnect(self, cause: str) -> None:
         """Close links with those who take no part any more, unless we are the one who goes."""

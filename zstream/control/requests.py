@@ -7,7 +7,7 @@ to outlive the leader: the next leader is simply asked again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from zstream.config import Config
@@ -77,12 +77,16 @@ class Requests:
     # ---- joiners
 
     def on_join(
-        self, request: JoinRequest, state: ClusterState, quiet: Collection[WorkerName], now: float
+        self,
+        request: JoinRequest,
+        state: ClusterState,
+        heard: Mapping[WorkerName, float],
+        now: float,
     ) -> JoinReply:
         """Check a joiner; it is refused, or waits. Asking again is its sign of life.
 
-        quiet: members that were not heard for a while. Who comes under the name of one waits to
-        take its place.
+        heard: when the members but the leader were heard last. Who comes under the name of one
+        waits to take its place, until that one is heard again.
         """
         me = request.member.incarnation
         if me in self._refused:
@@ -95,8 +99,8 @@ class Requests:
         if any(joiner.incarnation == me for joiner in state.people):
             return self._reply(request, "waiting", says="links are being opened")
         refusal = self._other_software(request)
-        if refusal is None and request.member.name in quiet:
-            return self._replaces(request, now)
+        if refusal is None and request.member.name in heard:
+            return self._replaces(request, state, heard[request.member.name], now)
         refusal = refusal or self._refusal(request, state)
         if refusal is not None:
             return refusal
@@ -165,13 +169,23 @@ class Requests:
         for member in members:
             self._replacing.pop(member.name, None)
 
-    def _replaces(self, request: JoinRequest, now: float) -> JoinReply:
+    def _replaces(
+        self, request: JoinRequest, state: ClusterState, heard_at: float, now: float
+    ) -> JoinReply:
+        """The name is a member's: it has died and this one takes its place, or it is heard."""
         name = request.member.name
-        holder = self._replacing.get(name)
-        if holder is None or holder.request.member == request.member:
-            first_at = holder.first_at if holder else now
+        waiting = self._replacing.get(name)
+        if waiting is not None and heard_at > waiting.first_at:
+            del self._replacing[name]
+            member = state.table.named(name)
+            if waiting.request.member == request.member and member is not None:
+                self._refused[request.member.incarnation] = self._name_taken(request, member)
+                return self._refused[request.member.incarnation]
+            waiting = None
+        if waiting is None or waiting.request.member == request.member:
+            first_at = waiting.first_at if waiting else now
             self._replacing[name] = Waiting(request, first_at, now)
-        says = f"the worker called {name} is silent; if it has died, this one takes its place"
+        says = f"{name} is a member; if it has died, this worker takes its place"
         return self._reply(request, "waiting", says=says)
 
     def _other_software(self, request: JoinRequest) -> JoinReply | None:

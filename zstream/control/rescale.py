@@ -86,10 +86,9 @@ class Rescale:
         """Whether members shall report the sizes of their key groups."""
         return self.phase == PLAN
 
-    @property
-    def wants_epoch(self) -> bool:
-        """Whether all that this waits for is one more epoch."""
-        return self._emptied is not None
+    def wants_epoch(self, state: ClusterState) -> bool:
+        """Whether this waits for one more epoch."""
+        return self._emptied is not None and state.committed <= self._emptied
 
     def next_timer(self) -> float | None:
         return (
