@@ -20,7 +20,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from zstream.config import Config
@@ -47,7 +47,7 @@ from zstream.control.events import (
 from zstream.control.joining import Joining, Start
 from zstream.control.leader import Leader
 from zstream.control.leaving import Leaving
-from zstream.control.log import ControlLog, Folded
+from zstream.control.log import ControlLog, Folded, since_it_began
 from zstream.control.membership import Membership
 from zstream.control.reports import matters, report_of
 from zstream.control.requests import Software
@@ -460,7 +460,7 @@ class Agent:
         self._membership.connect()
         if self._membership.takes_part:
             self._joining = None
-        for record in _since_it_began(folded.new):
+        for record in since_it_began(folded.new):
             self._on_record(record, now)
         self._membership.connect()
         self._membership.disconnect(type(folded.new[-1]).__name__)
@@ -598,9 +598,3 @@ class Agent:
         for person in self.state.people:
             if person.incarnation != self.me.incarnation:
                 self._send_tail(person.control, LogNumber(self.state.tail + 1))
-
-
-def _since_it_began(records: Sequence[LogRecord]) -> Sequence[LogRecord]:
-    """Those of this life of the cluster: what came before a new beginning is for nobody."""
-    begins = [i for i, r in enumerate(records) if isinstance(r, TermOpened) and r.begins]
-    return records[begins[-1] :] if begins else records

@@ -15,13 +15,13 @@ Rules (each has a schedule that breaks without it; see docs/internals/control-lo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from zstream.control.state import ClusterState, Kept, apply, effective
 from zstream.errors import InvariantBroken
 from zstream.model.ids import LogNumber
-from zstream.model.records import Base, LogRecord
+from zstream.model.records import Base, LogRecord, TermOpened
 from zstream.ports.log import LogAnswer, LogAppend, LogClean, LogOperation, LogRead
 from zstream.wire.codec import decode_record, encode_record
 
@@ -152,3 +152,8 @@ class ControlLog:
             self.state = apply(self.state, number, record, self._kept)
             new.append(record)
         return Folded(tuple(new), first, self._decided(found))
+
+def since_it_began(records: Sequence[LogRecord]) -> Sequence[LogRecord]:
+    """Those of this life of the cluster: what came before a new beginning is for nobody."""
+    begins = [i for i, r in enumerate(records) if isinstance(r, TermOpened) and r.begins]
+    return records[begins[-1] :] if begins else records
