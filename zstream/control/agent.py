@@ -573,8 +573,7 @@ class Agent:
 
     def _lead(self, now: float) -> None:
         leader = self.leader
-        ends = self._membership.ends
-        if leader is None or (ends is not None and self.state.stopped is None):
+        if leader is None or (self._membership.ends and self.state.stopped is None):
             return
         for address, reply in leader.requests.expire(now):
             self._reply_to_joiner(address, reply)
