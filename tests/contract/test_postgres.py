@@ -19,6 +19,7 @@ from tests.postgres_server import IS_DEMANDED, PostgresServer, why_not
 from zstream.connectors.registry import open_writer
 from zstream.errors import ConnectorError
 from zstream.ports.connectors import Writer
+from zstream.testing.contracts import SINK_CHECKS, SinkWorld
 from zstream.topology.specs import PostgresSink
 
 if not IS_DEMANDED and why_not():
@@ -303,6 +304,41 @@ def test_marks_of_authors_that_are_long_gone_are_removed(balances: Database) -> 
 
 
 # ---------------------------------------------------------------- crashes
+
+
+class Table(SinkWorld):
+    """The contract kit's world: what ever happened to the table is what a reader has seen."""
+
+    faults = (
+        (psycopg, "connect"),
+        (psycopg.Connection, "execute"),
+        (psycopg.Copy, "write"),
+        (psycopg.Copy, "__exit__"),
+        (psycopg.Transaction, "__exit__"),
+    )
+
+    def __init__(self, balances: Database) -> None:
+        self._balances = balances
+        balances.do("TRUNCATE balances, happened")
+        balances.do("DROP TABLE IF EXISTS zstream_epochs")
+        self._spec: Any = PostgresSink("balances", key="account", dsn=balances.dsn)
+
+    def open(self) -> Writer:
+        return open_writer(self._spec, "out", None)
+
+    def record(self, text: str) -> Any:
+        return self._spec.encode(Balance(text, 1))
+
+    def seen(self) -> list[str]:
+        return [account for account, _ in self._balances.rows(HAPPENED)]
+
+
+@pytest.mark.parametrize("check", SINK_CHECKS, ids=lambda check: check.__name__)
+def test_the_sink_keeps_its_contract(
+    check: Callable[[Callable[[], SinkWorld]], None], balances: Database
+) -> None:
+    """What is committed is seen once and whole, what is not, never; see the kit."""
+    check(lambda: Table(balances))
 
 
 def test_a_connection_that_is_killed_at_any_step_leaves_all_or_nothing(
