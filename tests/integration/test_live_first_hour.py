@@ -206,9 +206,9 @@ def test_a_function_that_raises(tmp_path: Path) -> None:
             sender.sendall(framed(name + b"good" for name in names))
             outlet.take(40)
         until(lambda: live.status().dead_letters == 20, live.status)
-        text = (tmp_path / "dead-letters.jsonl").read_text()
-        letters = [json.loads(line) for line in text.splitlines()]
-        assert len(letters) == 20
+        file = tmp_path / "dead-letters.jsonl"  # written when their checkpoint is decided
+        until(lambda: file.exists() and file.read_text().count("\n") == 20, live.status)
+        letters = [json.loads(line) for line in file.read_text().splitlines()]
         assert all("bad vote" in json.dumps(letter) for letter in letters)
         for worker in live.workers.values():
             assert worker.log.count("raised ValueError: bad vote") == 1
