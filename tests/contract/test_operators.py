@@ -95,7 +95,7 @@ def generation(number: int, owners: list[int]) -> GenerationOpened:
         Generation(number), (member(1), member(2)), tuple(owner - 1 for owner in owners), (0,)
     )
     return GenerationOpened(
-        Term(1), 1, Run(1), table, placement, RescaleId("grow-1"), 1, 1, (), "test"
+        Term(1), 1, Run(1), table, placement, RescaleId("grow-1"), 1, 1, False, None, "test"
     )
 
 

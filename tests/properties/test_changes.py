@@ -13,7 +13,6 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zstream.dataflow.changes import Changes
 from zstream.dataflow.keyed_state import KeyedState
 from zstream.errors import CannotTravel
 from zstream.model.ids import KeyGroup
@@ -26,8 +25,8 @@ keys = st.lists(st.sampled_from(KEYS), min_size=1, max_size=5)
 groups = st.sets(st.integers(0, GROUPS - 1))
 steps = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from(["change", "drop"]), keys),
-        st.tuples(st.just("take"), st.integers(1, 4)),
+        st.tuples(st.sampled_from(["change", "fail", "drop"]), keys),
+        st.tuples(st.sampled_from(["take", "merge"]), st.integers(1, 4)),
         st.tuples(st.just("cut"), groups),
         st.tuples(st.sampled_from(["manifest", "abandon"]), st.none()),
         st.tuples(st.just("move"), st.integers(0, GROUPS - 1)),
@@ -45,7 +44,7 @@ class Model:
 
     def __init__(self) -> None:
         self.state = KeyedState({key: key % GROUPS for key in KEYS}, Registry())
-        self.changes: Changes = self.state.track(refuse)
+        self.state.track()
         self.whole = set(range(GROUPS))  # in no manifest yet
         self.stored: dict[int, list[int]] = {}
         self.at_cut: dict[int, list[int]] | None = None
@@ -54,44 +53,63 @@ class Model:
         self.clock = 0
 
     def change(self, keys: list[int]) -> None:
-        self.state.touch(keys)
+        self.state.touch(keys, refuse)
         for key in keys:
             self.clock += 1
-            if key in self.state.states:
-                self.state.states[key].append(self.clock)
-            else:
-                self.state.states[key] = [self.clock]
+            state = self.state.get(key)
+            if state is None:
+                self.state.note(list)
                 self.state.remember(key)
+                state = []
+            state.append(self.clock)
+            self.state.recent[key] = state
+
+    def fail(self, keys: list[int]) -> None:
+        """Steps that change a state in place and raise."""
+        self.state.touch(keys, refuse)
+        for key in keys:
+            state = self.state.get(key)
+            if state is not None:
+                self.clock += 1
+                state.append(self.clock)
+            self.state.failed(key)
 
     def drop(self, keys: list[int]) -> None:
-        self.state.touch(keys)
+        self.state.touch(keys, refuse)
         for key in keys:
-            if key in self.state.states:
+            if self.state.get(key) is not None:
                 self.state.forget(key)
 
     def cut(self, bases: set[int]) -> None:
         self.abandon(None)
         self.bases = bases | self.whole
-        self.changes.freeze(self.bases)
-        self.at_cut = deepcopy(self.state.states)
+        self.state.freeze(self.bases)
+        self.at_cut = deepcopy(self.state.states())
         self.rows = []
 
     def take(self, count: int) -> None:
         if self.at_cut is not None:
-            rows = self.changes.take(count)
-            assert len(rows[0]) <= count
-            self.rows += deepcopy(list(zip(*rows, strict=True)))
+            assert self.state.writing is not None
+            groups, counts, keys, states = self.state.writing.take(count)
+            assert len(keys) <= count
+            if counts is not None:
+                groups = [group for group, n in zip(groups, counts, strict=True) for _ in range(n)]
+            self.rows += deepcopy(list(zip(groups, keys, states, strict=True)))
+
+    def merge(self, count: int) -> None:
+        if self.at_cut is None:
+            self.state.merge(count)
 
     def abandon(self, _: None) -> None:
         if self.at_cut is not None:
-            self.changes.put_back()
+            self.state.put_back()
             self.whole |= self.bases
             self.at_cut = None
 
     def manifest(self, _: None) -> None:
         if self.at_cut is None:
             return
-        while self.changes.is_pending:
+        while self.state.is_pending:
             self.take(3)
         for key in [key for key in self.stored if key % GROUPS in self.bases]:
             del self.stored[key]
@@ -101,7 +119,8 @@ class Model:
             if state is not None:
                 self.stored[key] = state
         assert self.stored == self.at_cut
-        self.changes.confirm()
+        assert len(self.state) == len(self.state.states())
+        self.state.confirm()
         self.whole -= self.bases
         self.at_cut = None
 
@@ -112,8 +131,7 @@ class Model:
         rows = self.state.snapshot(KeyGroup(group), refuse)
         self.state.drop(KeyGroup(group))
         assert self.state.changed(KeyGroup(group)) == []
-        self.state.install(KeyGroup(group), rows)
-        self.changes.add(changed)
+        self.state.install(KeyGroup(group), rows, changed)
 
 
 @given(steps)

@@ -12,7 +12,6 @@ import pytest
 from tests.properties.test_recovery import Schedule, check_all_routes, check_in_order
 from tests.recovery_net import RecoveryNet
 from zstream.dataflow import engine, recovery
-from zstream.dataflow.changes import Changes
 from zstream.dataflow.checkpoint import Checkpoint
 from zstream.dataflow.engine import Dataflow
 from zstream.dataflow.exchange import Exchange
@@ -154,18 +153,19 @@ def leaver_without_its_epoch(patch: Patch) -> None:
 
 
 def changes_until_the_cut(patch: Patch) -> None:
-    put_back = Changes.put_back
+    put_back = KeyedState.put_back
 
-    def forget(self: Changes) -> None:
-        changed = dict(self._changed)
+    def forget(self: KeyedState) -> None:
+        recent, frozen = dict(self.recent), dict(self.frozen)
         put_back(self)
-        self._changed = changed
+        self.base.update((key, state) for key, state in frozen.items() if state is not None)
+        self.recent = recent
 
-    patch.setattr(Changes, "put_back", forget)
+    patch.setattr(KeyedState, "put_back", forget)
 
 
 def no_copy_on_write(patch: Patch) -> None:
-    patch.setattr(Changes, "touch", lambda self, keys: self._changed.update(dict.fromkeys(keys)))
+    patch.setattr(KeyedState, "touch", lambda *_: None)
 
 
 def output_of_an_abandoned_epoch_dropped(patch: Patch) -> None:

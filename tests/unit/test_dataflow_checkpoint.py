@@ -412,4 +412,4 @@ def test_nothing_is_tracked_before_the_first_epoch() -> None:
     """A run without checkpoints pays nothing for them."""
     several = alone(counted)
     several.workers[1].feed("in", ["a", "b"])
-    assert several.workers[1]._chains.stateful["count"].state.changes is None
+    assert not several.workers[1]._chains.stateful["count"].state.is_tracked

@@ -41,11 +41,12 @@ def test_what_was_written_is_read() -> None:
     assert part.key_groups == 16
     assert list(part.in_flight()) == [b"first", b"second"]
     assert [tuple(rows) for rows in part.rows(Registry(), {3, 5, 9})] == [
-        ("count", 3, ["b"], [2]),
-        ("count", 5, ["a", "c"], [1, None]),
-        ("join", 9, [("k", 1)], [[1.5, "x"]]),
+        ("count", [5, 3, 5], ["a", "b", "c"], [1, 2, None]),
+        ("join", [9], [("k", 1)], [[1.5, "x"]]),
     ]
-    assert [rows.group for rows in part.rows(Registry(), {5})] == [5]
+    assert [tuple(rows) for rows in part.rows(Registry(), {5})] == [
+        ("count", [5, 5], ["a", "c"], [1, None])
+    ]
     assert part.positions == {"in": [1, "p"]}
     assert part.prepared == {"out": ["t1", "t2"]}
     assert part.history.spans == HISTORY.spans

@@ -19,6 +19,7 @@ from typing import Any
 from zstream.config import Config
 from zstream.dataflow.operators.stateful import StatefulMap
 from zstream.dataflow.peer import Peer
+from zstream.dataflow.writing import Slice
 from zstream.errors import CannotTravel, InvariantBroken, WireError
 from zstream.model.ids import Epoch, Incarnation, KeyGroup, Run
 from zstream.wire.parts import (
@@ -114,7 +115,7 @@ class Checkpoint:
         groups = frozenset(live)
         bases = frozenset(group for group in groups if self._is_due(group, epoch))
         for operator in self._operators.values():
-            operator.state.track(operator.refuse_state).freeze(bases)
+            operator.state.freeze(bases)
         for sink, output in prepared.items():
             if output is not None:
                 self._prepared.setdefault(sink, []).append(output)
@@ -148,38 +149,31 @@ class Checkpoint:
 
     def is_pending(self) -> bool:
         """Whether `write` has something to do."""
-        return self._open is not None and any(
-            operator.state.changes is not None and operator.state.changes.is_pending
-            for operator in self._operators.values()
-        )
+        return any(operator.state.is_pending for operator in self._operators.values())
 
     def write(self) -> None:
-        """One slice of what is frozen."""
+        """One slice of what is frozen; or what is in a manifest by now goes where it belongs."""
         opened, budget = self._open, self._config.part_slice_bytes
         if opened is None:
+            for operator in self._operators.values():
+                operator.state.merge(self._config.batch_records_max)
             return
         for name, operator in self._operators.items():
-            changes = operator.state.track(operator.refuse_state)
-            while changes.is_pending and budget > 0:
-                rows = changes.take(self._rows_of(name, budget))
-                if rows[0]:
-                    budget -= self._write(opened, name, operator, *rows)
+            writing = operator.state.writing
+            while writing is not None and writing.is_pending and budget > 0:
+                rows = writing.take(self._rows_of(name, budget))
+                if not rows.keys:
+                    return  # all of these are new since the cut: that took time, too
+                budget -= self._write(opened, name, operator, rows)
 
-    def _write(
-        self,
-        opened: _Open,
-        name: str,
-        operator: StatefulMap,
-        groups: list[int],
-        keys: list[Any],
-        states: list[Any],
-    ) -> int:
+    def _write(self, opened: _Open, name: str, operator: StatefulMap, rows: Slice) -> int:
+        groups, counts, keys, states = rows
         opened.changed.update(groups)
         try:
-            size = opened.writer.add_states(name, groups, keys, states)
+            size = opened.writer.add_states(name, groups, keys, states, counts)
         except CannotTravel:
-            sound = operator.state.track(operator.refuse_state).travelling(keys, states)
-            size = opened.writer.add_states(name, groups, keys, sound)
+            sound = operator.state.travelling(keys, states, operator.refuse_state)
+            size = opened.writer.add_states(name, groups, keys, sound, counts)
         self._row_bytes[name] = max(1.0, size / len(keys))
         return size
 
@@ -231,7 +225,7 @@ class Checkpoint:
         self._names = set(opened.history.names)
         prepared, self._prepared = self._prepared, {}
         for operator in self._operators.values():
-            operator.state.track(operator.refuse_state).confirm()
+            operator.state.confirm()
         self._open = None
         return prepared
 
@@ -255,7 +249,7 @@ class Checkpoint:
         if self._open is None:
             return
         for operator in self._operators.values():
-            operator.state.track(operator.refuse_state).put_back()
+            operator.state.put_back()
         for group in self._open.bases:
             self._spans.pop(group, None)  # its changes are not known one by one
         self._open = None
@@ -304,13 +298,13 @@ class Checkpoint:
             raise InvariantBroken(f"part {min(missing).blob()} was not read")
         self.newest = max((part.name.epoch for part in manifest), default=Epoch(0))
         for operator in self._operators.values():
-            operator.state.track(operator.refuse_state)
+            operator.state.track()
         for name in sorted(self._names, key=lambda name: name.epoch):
             held = {group for group, span in spans.items() if span.covers(name)}
             operator_of = self._operator_of(by_name[name].operators, was)
-            for called, group, keys, states in by_name[name].rows(self._registry, held):
+            for called, rows_of, keys, states in by_name[name].rows(self._registry, held):
                 if called in operator_of:
-                    operator_of[called].state.put(group, keys, states)
+                    operator_of[called].state.put(rows_of, keys, states)
         if any(set(by_name[name].operators) != self._operators.keys() for name in self._names):
             self._spans = {}  # so all is written whole, and no part with old names stays in use
 

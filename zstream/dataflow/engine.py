@@ -274,15 +274,21 @@ class Dataflow:
 
     def states(self, operator: str) -> Mapping[Any, Any]:
         """Keys and states of a stateful operator, those that are here. Raises KeyError."""
-        return self._chains.stateful[operator].state.states
+        return self._chains.stateful[operator].state.states()
 
     def rehearse(self) -> None:
-        """Snapshot and install every key group in its place, as if it had moved: for tests."""
+        """Snapshot and install every key group in its place, as if it had moved: for tests.
+
+        Not while an epoch is open, for then none moves.
+        """
+        if self._checkpoint.open_epoch:
+            return
         for operator in self._chains.stateful.values():
             for group in operator.state.groups():
+                changed = operator.state.changed(group) if operator.state.is_tracked else None
                 snapshot = operator.state.snapshot(group, operator.refuse_state)
                 operator.state.drop(group)
-                operator.state.install(group, snapshot)
+                operator.state.install(group, snapshot, changed)
 
     # ------------------------------------------------------------ epochs
 

@@ -1,65 +1,183 @@
-"""The state of one stateful operator: one flat dict, and which keys stand in which key group.
+"""The state of one stateful operator, in layers, and which keys stand in which key group.
 
-Lookups go to the flat dict alone. The keys by group are touched only when a key is new or goes,
-and are what a migration needs: it moves groups, not keys.
+    recent   states since the last cut: what the operator writes goes here
+    frozen   what was recent at the cut: written while an epoch is open, then moved into the base
+    base     everything else
+
+A key's state is in the first layer that has one. So what changed is known without a look at each
+record: it is what is recent. Before the first cut there is one dict, which is recent and base.
+
+While an epoch is written nothing that is frozen changes, nor what stands in a key group that is
+written whole: a state that the next batch may change in place is copied first, and the copy goes
+on living. States of plain types cannot be changed in place, and are not copied.
+
+The keys by group are touched only when a key is new or goes; a migration moves groups, not keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import islice
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from itertools import compress, islice, repeat, starmap
+from operator import is_
 from typing import Any
 
-from zstream.dataflow.changes import Changes, Refuse
+from zstream.dataflow.writing import Writing
 from zstream.errors import CannotTravel, WireError
 from zstream.model.ids import KeyGroup
+from zstream.wire.columns import PLAIN_TYPES
 from zstream.wire.values import Registry
 
 SAMPLED_STATES = 32  # encoded for an estimate of all
 SAMPLED_STATES_OF_GROUP = 4  # the same for one key group: a plan asks for all groups at once
 
+Refuse = Callable[[CannotTravel, Any, Any], None]
+
 
 class KeyedState:
-    """States by key. `states` is read and written by the operator's own loop.
+    """States by key. The operator's own loop reads all layers and writes to `recent`.
 
-    changes: what changed since the last manifest; None while nothing of it was ever in one.
+    writing: what the open epoch still has to write; None when none is open.
     """
 
     def __init__(self, group_of: Mapping[Any, int], registry: Registry) -> None:
-        self.states: dict[Any, Any] = {}
-        self.changes: Changes | None = None
+        self.base: dict[Any, Any] = {}
+        self.frozen: dict[Any, Any] = {}  # None: the key went since the cut
+        self.recent = self.base
+        self.writing: Writing | None = None
         self._group_of = group_of
         self._registry = registry
         self._keys_of: dict[int, dict[Any, None]] = {}  # a dict, because it keeps the order
+        self._gone: dict[int, dict[Any, None]] = {}  # by group, keys that went since the cut
+        self._gone_before: dict[int, dict[Any, None]] = {}  # those before, not in a manifest yet
+        self._is_changed_in_place = False
 
     def __len__(self) -> int:
-        return len(self.states)
+        return sum(map(len, self._keys_of.values()))
 
-    def touch(self, keys: list[Any]) -> None:
-        """A batch with these keys comes next: their states may change, even where a step fails."""
-        if self.changes is not None:
-            self.changes.touch(keys)
+    def get(self, key: Any) -> Any:
+        """The state of a key, or None."""
+        for layer in (self.recent, self.frozen):
+            state = layer.get(key)
+            if state is not None:
+                return state
+        return self.base.get(key)
 
-    def track(self, refuse: Refuse) -> Changes:
-        """Know from here on what changes."""
-        if self.changes is None:
-            self.changes = Changes(
-                self.states, self._keys_of, self._group_of, self._registry, refuse
-            )
-        return self.changes
+    def states(self) -> dict[Any, Any]:
+        """All keys and their states, in a new dict."""
+        return {key: self.get(key) for keys in self._keys_of.values() for key in keys}
+
+    # ------------------------------------------------------------ while records flow
+
+    def note(self, kind: type) -> None:
+        """States may be of this type from now on."""
+        self._is_changed_in_place = self._is_changed_in_place or kind not in PLAIN_TYPES
+
+    def touch(self, keys: list[Any], refuse: Refuse) -> None:
+        """A batch with these keys comes next, and may change their states in place, also where a
+        step fails. What cannot be copied cannot be written either and goes to `refuse`.
+        """
+        writing, recent = self.writing, self.recent
+        if writing is None or not self._is_changed_in_place or not writing.is_pending:
+            return
+        found = {
+            key: state
+            for key in dict.fromkeys(keys)
+            if key not in recent and (state := writing.state_of(key)) is not None
+        }
+        copies = self._copied(list(found), list(found.values()), refuse)
+        for key, copy in zip(found, copies, strict=True):
+            recent[key] = found[key] if copy is None else copy
+            if copy is None:
+                writing.keep(key, None)
+                self._drop_below(key)
+
+    def failed(self, key: Any) -> None:
+        """A step raised: it may have changed the key's state in place before."""
+        if self._is_changed_in_place and (state := self.get(key)) is not None:
+            self.recent[key] = state
 
     def remember(self, key: Any) -> None:
-        """The key is new in `states`."""
-        self._keys_of.setdefault(self._group_of[key], {})[key] = None
+        """The key is new."""
+        group = self._group_of[key]
+        self._keys_of.setdefault(group, {})[key] = None
+        if group in self._gone:
+            self._gone[group].pop(key, None)
 
     def forget(self, key: Any) -> None:
         """The key goes, with its state."""
-        del self.states[key]
         group = self._group_of[key]
         keys = self._keys_of[group]
         del keys[key]
         if not keys:
             del self._keys_of[group]
+        self.recent.pop(key, None)
+        if self.is_tracked:
+            if self.writing is not None and (state := self.writing.state_of(key)) is not None:
+                self.writing.keep(key, state)
+            self._drop_below(key)
+            self._gone.setdefault(group, {})[key] = None
+
+    # ------------------------------------------------------------ epochs
+
+    @property
+    def is_tracked(self) -> bool:
+        """Whether it is known what changes."""
+        return self.recent is not self.base
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a slice is to be written, or to be moved into the base."""
+        return bool(self.frozen) if self.writing is None else self.writing.is_pending
+
+    def track(self) -> None:
+        """Know from here on what changes."""
+        if not self.is_tracked:
+            self.recent = {}
+
+    def freeze(self, bases: Iterable[int]) -> None:
+        """The cut: what changed is to be written, and these key groups whole."""
+        self.track()
+        self.merge(len(self.frozen))
+        self.frozen, self.recent = self.recent, {}
+        self._gone_before, self._gone = self._gone, {}
+        self.writing = Writing(
+            self.frozen, self.base, self._gone_before, self._keys_of, self._group_of, bases
+        )
+
+    def confirm(self) -> None:
+        """What was written is in a manifest; `merge` does the rest."""
+        self.writing = None
+        self._gone_before = {}
+
+    def merge(self, count: int) -> None:
+        """Move up to so many states that are in a manifest into the base."""
+        rows = list(starmap(self.frozen.popitem, repeat((), min(count, len(self.frozen)))))
+        self.base.update(row for row in rows if row[1] is not None)
+
+    def put_back(self) -> None:
+        """The epoch counts for nothing: what it was to write belongs to the next one."""
+        self.writing = None
+        self.frozen.update(self.recent)
+        self.recent = {key: state for key, state in self.frozen.items() if state is not None}
+        self.frozen = {}
+        for group, keys in self._gone_before.items():
+            here = self._keys_of.get(group, {})
+            gone = self._gone.setdefault(group, {})
+            gone.update((key, None) for key in keys if key not in here)
+        self._gone_before = {}
+
+    def changed(self, group: KeyGroup) -> list[Any]:
+        """Keys of the group that changed since the last manifest, also those that are gone. No
+        epoch is open.
+        """
+        assert self.writing is None, "no key group moves while an epoch is open"
+        if not self.is_tracked:
+            return []
+        here = [key for key in self._keys_of.get(group, ()) if key in self.recent]
+        return here + list(self._gone.get(group, ()))
+
+    # ------------------------------------------------------------ key groups that come and go
 
     def groups(self) -> list[KeyGroup]:
         """Key groups that have a key here, ascending."""
@@ -70,54 +188,67 @@ class KeyedState:
         because the other keys of the group must not stay behind for it.
         """
         keys = list(self._keys_of.get(group, ()))
-        states = [self.states[key] for key in keys]
+        states = list(map(self.get, keys))
         try:
             return self._packed(keys, states)
         except CannotTravel:
-            rows = [
-                (key, state)
-                for key, state in zip(keys, states, strict=True)
-                if self._travels(key, state, refuse)
-            ]
-            return self._packed([key for key, _ in rows], [state for _, state in rows])
+            flags = [state is not None for state in self.travelling(keys, states, refuse)]
+            return self._packed(list(compress(keys, flags)), list(compress(states, flags)))
 
-    def changed(self, group: KeyGroup) -> list[Any]:
-        """Keys of the group that changed since the last manifest, also those that are gone."""
-        return [] if self.changes is None else self.changes.of(group)
-
-    def install(self, group: KeyGroup, snapshot: bytes) -> None:
-        """Take over a group's rows. Raises WireError where they are not what `snapshot` gave."""
+    def install(self, group: KeyGroup, snapshot: bytes, changed: list[Any] | None = None) -> None:
+        """Take over a group's rows. changed: its keys that changed where it was before, since it
+        was in a manifest; None where it was in none. Raises WireError where the rows are not what
+        `snapshot` gave.
+        """
         rows = self._registry.unpack(snapshot)
         if not isinstance(rows, tuple) or len(rows) != 2:
             raise WireError(f"the snapshot of key group {group} holds no rows")
         keys, states = map(self._registry.unpack_column, rows)
-        if not keys:
+        self.put([group] * len(keys), keys, states)
+        if changed is None:
             return
-        self.states.update(zip(keys, states, strict=True))
-        self._keys_of.setdefault(group, {}).update(dict.fromkeys(keys))
+        self.track()
+        for key in changed:
+            state = self.base.get(key)
+            if state is None:
+                self._gone.setdefault(group, {})[key] = None
+            else:
+                self.recent[key] = state
 
-    def put(self, group: int, keys: list[Any], states: list[Any]) -> None:
-        """Rows of a group as a checkpoint has them: None is the state of a key that is gone."""
-        for key, state in zip(keys, states, strict=True):
-            if state is None and key in self.states:
-                self.forget(key)
-        rows = {key: state for key, state in zip(keys, states, strict=True) if state is not None}
-        if rows:
-            self.states.update(rows)
-            self._keys_of.setdefault(group, {}).update(dict.fromkeys(rows))
+    def put(self, groups: list[int], keys: list[Any], states: list[Any]) -> None:
+        """Rows as a checkpoint has them: None is the state of a key that is gone."""
+        if any(map(is_, states, repeat(None))):
+            for group, key, state in zip(groups, keys, states, strict=True):
+                if state is None and self.base.pop(key, None) is not None:
+                    del self._keys_of[group][key]
+                    if not self._keys_of[group]:
+                        del self._keys_of[group]
+            flags = [state is not None for state in states]
+            groups, keys, states = (list(compress(c, flags)) for c in (groups, keys, states))
+        for kind in set(map(type, states)):
+            self.note(kind)
+        self.base.update(zip(keys, states, strict=True))
+        for group in set(groups):
+            self._keys_of.setdefault(group, {})
+        keys_of = map(self._keys_of.__getitem__, groups)
+        deque(map(dict.setdefault, keys_of, keys), maxlen=0)
 
     def drop(self, group: KeyGroup) -> None:
-        """Forget the group; somebody else holds it now."""
-        if self.changes is not None:
-            self.changes.forget(group)
+        """Forget the group; somebody else holds it now. No epoch is open."""
         for key in self._keys_of.pop(group, ()):
-            del self.states[key]
+            for layer in (self.recent, self.frozen, self.base):
+                layer.pop(key, None)
+        self._gone.pop(group, None)
 
     def clear(self) -> None:
         """Forget everything."""
-        self.states.clear()
+        self.base = self.recent = {}
+        self.frozen = {}
+        self.writing = None
         self._keys_of.clear()
-        self.changes = None
+        self._gone, self._gone_before = {}, {}
+
+    # ------------------------------------------------------------ figures
 
     def bytes_of(self, group: KeyGroup) -> int:
         """About how large the group's snapshot is, from a few of its states."""
@@ -127,17 +258,47 @@ class KeyedState:
         return self._estimate(list(islice(keys, SAMPLED_STATES_OF_GROUP)), len(keys))
 
     def bytes_of_all(self) -> int:
-        """About how large all states are, from a sample spread over them."""
-        if not self.states:
+        """About how large all states are, from a sample spread over the key groups."""
+        groups = list(self._keys_of.values())
+        if not groups:
             return 0
-        stride = max(1, len(self.states) // SAMPLED_STATES)
-        return self._estimate(list(islice(self.states, 0, None, stride)), len(self.states))
+        chosen = groups[:: max(1, len(groups) // SAMPLED_STATES)]
+        each = max(1, SAMPLED_STATES // len(chosen))
+        return self._estimate([key for keys in chosen for key in islice(keys, each)], len(self))
+
+    def travelling(self, keys: list[Any], states: list[Any], refuse: Refuse) -> list[Any]:
+        """The states, None in the place of each that cannot travel; that one is refused."""
+        sound = []
+        for key, state in zip(keys, states, strict=True):
+            try:
+                self._packed([key], [state])
+                sound.append(state)
+            except CannotTravel as error:
+                refuse(error, key, state)
+                sound.append(None)
+        return sound
+
+    # ------------------------------------------------------------ inside
+
+    def _drop_below(self, key: Any) -> None:
+        """Nothing below the recent layer is the key's state any more."""
+        if key in self.frozen:
+            self.frozen[key] = None
+        self.base.pop(key, None)
+
+    def _copied(self, keys: list[Any], states: list[Any], refuse: Refuse) -> list[Any]:
+        copied = self._registry.unpack_column
+        try:
+            return copied(self._registry.pack_column(states))
+        except CannotTravel:
+            sound = self.travelling(keys, states, refuse)
+            return copied(self._registry.pack_column(sound))
 
     def _estimate(self, sample: list[Any], count: int) -> int:
         size = 0
         for key in sample:
             try:
-                size += len(self._registry.pack((key, self.states[key])))
+                size += len(self._registry.pack((key, self.get(key))))
             except CannotTravel:
                 continue  # said when it matters: at its next record, or when it shall move
         return size * count // len(sample)
@@ -145,11 +306,3 @@ class KeyedState:
     def _packed(self, keys: list[Any], states: list[Any]) -> bytes:
         pack_column = self._registry.pack_column
         return self._registry.pack((pack_column(keys), pack_column(states)))
-
-    def _travels(self, key: Any, state: Any, refuse: Refuse) -> bool:
-        try:
-            self._packed([key], [state])
-        except CannotTravel as error:
-            refuse(error, key, state)
-            return False
-        return True

@@ -224,11 +224,8 @@ class Migration:
         parts, states = self._unpacked(group, snapshot)
         self._checkpoint.arrive(group, parts)
         for name, (rows_of_group, changed) in states.items():
-            operator = self._operators[name]
-            operator.state.install(group, rows_of_group)
-            if parts is not None:
-                changes = operator.state.track(operator.refuse_state)
-                changes.add(self._registry.unpack_column(changed))
+            keys = None if parts is None else self._registry.unpack_column(changed)
+            self._operators[name].state.install(group, rows_of_group, keys)
 
     def _unpacked(self, group: KeyGroup, snapshot: bytes) -> tuple[Any, dict[str, Any]]:
         pair = self._registry.unpack(snapshot)

@@ -1,9 +1,9 @@
 """What an epoch writes of one operator's states: as they were at the cut, some at a time.
 
 Records go on changing states while this is written, and nobody waits for it: what is frozen is
-never changed (see `keyed_state`), and what goes is kept here until it is written.
+not changed (see `keyed_state`), and of what goes the state is kept here.
 
-    kept     states that were to be written when their key went, or that cannot be written
+    kept     states of keys that went before they were written
     bases    key groups that are written whole
     frozen   what changed between the cut before and this one
     gone     keys that went between the two
@@ -11,14 +11,16 @@ never changed (see `keyed_state`), and what goes is kept here until it is writte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Collection, Iterable, Mapping
+from itertools import chain, compress, islice, repeat
+from operator import is_not
 from typing import Any, NamedTuple
 
 
 class Slice(NamedTuple):
-    """Rows; None is the state of a key that is gone. groups: one for each row, or where `counts` is
-    given, one for so many rows each.
+    """Rows of one operator; None is the state of a key that is gone.
+
+    groups: the key group of each row; or, with `counts`, of so many rows each.
     """
 
     groups: list[int]
@@ -28,16 +30,17 @@ class Slice(NamedTuple):
 
 
 class Writing:
-    """Opened at a cut. frozen, base, keys_of: those of the `KeyedState`, looked at only.
+    """One epoch. frozen, base, gone, keys_of: those of the `KeyedState`, looked at only.
 
-    Order is that of the dicts, so the same records give the same parts.
+    Everything comes in the order of dicts, so the same records give the same parts. Few rows may
+    come twice, with the same state.
     """
 
     def __init__(
         self,
         frozen: Mapping[Any, Any],
         base: Mapping[Any, Any],
-        gone: Mapping[int, Iterable[Any]],
+        gone: Mapping[int, Collection[Any]],
         keys_of: Mapping[int, Iterable[Any]],
         group_of: Mapping[Any, int],
         bases: Iterable[int],
@@ -47,16 +50,96 @@ class Writing:
         self._keys_of = keys_of
         self._group_of = group_of
         self._kept: dict[Any, Any] = {}
-        self._bases = sorted(bases, reverse=True)
-        self._of_base: list[Any] = []  # keys of the group that stands last in `_bases`, reversed
-        self._unopened = set(self._bases)
+        self._bases = dict.fromkeys(sorted(bases))
+        self._of_base: list[Any] = []  # what is left of the base that is being written
         self._frozen_left = len(frozen)
         self._frozen_keys = iter(frozen)
         self._frozen_states = iter(frozen.values())
-        self._gone: Iterator[Any] = (key for keys in gone.values() for key in keys)
-        self._gone_left = sum(len(list(keys)) for keys in gone.values())
+        self._gone_left = sum(map(len, gone.values()))
+        self._gone = chain.from_iterable(map(zip, map(repeat, gone), gone.values()))
 
     @property
     def is_pending(self) -> bool:
         """Whether something is still to be written."""
         return bool(self._frozen_left or self._bases or self._kept or self._gone_left)
+
+    def state_of(self, key: Any) -> Any:
+        """The state that is still to be written for this key, or None; now and then for one that
+        has been written.
+        """
+        if not self.is_pending:
+            return None
+        state = self._frozen.get(key)
+        if state is None and self._group_of[key] in self._bases:
+            state = self._base.get(key)
+        return state
+
+    def keep(self, key: Any, state: Any) -> None:
+        """Write this for a key that goes; None for one whose state cannot be written."""
+        self._kept[key] = state
+
+    def take(self, count: int) -> Slice:
+        """Up to `count` rows to write now."""
+        if self._kept:
+            return self._take_kept(count)
+        if self._bases:
+            return self._take_bases(count)
+        if self._frozen_left:
+            return self._take_frozen(count)
+        rows = list(islice(self._gone, count))
+        self._gone_left -= len(rows)
+        return Slice(
+            [group for group, _ in rows], None, [key for _, key in rows], [None] * len(rows)
+        )
+
+    def _take_kept(self, count: int) -> Slice:
+        rows = [self._kept.popitem() for _ in range(min(count, len(self._kept)))]
+        keys = [key for key, _ in rows]
+        return Slice(self._groups_of(keys), None, keys, [state for _, state in rows])
+
+    def _take_bases(self, count: int) -> Slice:
+        """Of whole groups the keys that were there at the cut, those that are there now or went."""
+        counts: dict[int, int] = {}
+        keys: list[Any] = []
+        states: list[Any] = []
+        while self._bases and len(keys) < count:
+            group = next(iter(self._bases))
+            left = self._of_base = self._of_base or list(self._keys_of.get(group, ()))
+            some = left[len(keys) - count :]  # the last ones
+            del left[len(keys) - count :]
+            if not left:
+                del self._bases[group]
+            some, found = _with_state(some, self._states_at_cut(some))
+            counts[group] = counts.get(group, 0) + len(some)
+            keys += some
+            states += found
+        return Slice(list(counts), list(counts.values()), keys, states)
+
+    def _take_frozen(self, count: int) -> Slice:
+        count = min(count, self._frozen_left)
+        self._frozen_left -= count
+        keys, states = _with_state(
+            list(islice(self._frozen_keys, count)), list(islice(self._frozen_states, count))
+        )
+        return Slice(self._groups_of(keys), None, keys, states)
+
+    def _states_at_cut(self, keys: list[Any]) -> list[Any]:
+        base_of = self._base.get
+        if not self._frozen:
+            return list(map(base_of, keys))
+        frozen = map(self._frozen.get, keys)
+        return [
+            base_of(key) if state is None else state
+            for key, state in zip(keys, frozen, strict=True)
+        ]
+
+    def _groups_of(self, keys: list[Any]) -> list[int]:
+        return list(map(self._group_of.__getitem__, keys))
+
+
+def _with_state(keys: list[Any], states: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Without the keys that were not there at the cut, or are kept."""
+    flags = list(map(is_not, states, repeat(None)))
+    if all(flags):
+        return keys, states
+    return list(compress(keys, flags)), list(compress(states, flags))

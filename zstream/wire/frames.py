@@ -136,7 +136,7 @@ class BatchCodec:
         pack_column = self._registry.pack_column
         columns = (
             entry,
-            None if batch.groups is None else _pack_groups(batch.groups),
+            None if batch.groups is None else pack_groups(batch.groups),
             None if batch.times is None else _to_little(array("d", batch.times)),
             None if batch.keys is None else pack_column(batch.keys),
             pack_column(batch.values),
@@ -153,7 +153,7 @@ class BatchCodec:
             batch = Batch(
                 self._registry.unpack_column(values),
                 None if keys is None else self._registry.unpack_column(keys),
-                None if groups is None else _from_little(groups[:1].decode(), groups[1:]),
+                None if groups is None else unpack_groups(groups),
                 None if times is None else _from_little("d", times).tolist(),
             )
         except WireError:
@@ -166,12 +166,17 @@ class BatchCodec:
         return EntryId(entry), batch
 
 
-def _pack_groups(groups: Sequence[int]) -> bytes:
+def pack_groups(groups: Sequence[int]) -> bytes:
     """A letter for the width, then the numbers: two bytes each while they fit."""
     try:
         return b"H" + _to_little(array("H", groups))
     except OverflowError:
         return b"I" + _to_little(array("I", groups))
+
+
+def unpack_groups(data: bytes) -> array[int]:
+    """What `pack_groups` gave. Raises anything for rubbish."""
+    return _from_little(data[:1].decode(), data[1:])
 
 
 def _to_little(column: array[Any]) -> bytes:

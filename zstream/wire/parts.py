@@ -3,8 +3,9 @@
     part    = header, block, block, ..., index, footer
     header  = magic "ZPRT", version u16, 2 zero bytes, run u64, epoch u64, incarnation u64,
               crc32 of all that u32; little-endian, 36 bytes
-    block   = rows of one stateful operator, sorted by key group: msgpack [key groups, how many
-              rows of each, column of keys, column of states]; or the body of one BATCH frame
+    block   = rows of one stateful operator: msgpack [column of key groups, None or how many rows
+              each of them stands for, column of keys, column of states]; or the body of one BATCH
+              frame
     index   = msgpack: what stands in which block, with its length and crc32; source positions;
               prepared output of sinks; the history of each key group
     footer  = length of the index u32, crc32 of the index u32, magic "TRPZ"
@@ -24,7 +25,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain, compress, repeat
 from struct import Struct
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -33,6 +34,7 @@ import msgpack
 
 from zstream.errors import InvariantBroken, WireError
 from zstream.model.ids import Epoch, Incarnation, Run
+from zstream.wire.frames import pack_groups, unpack_groups
 from zstream.wire.values import Registry
 
 PART_FORMAT = 1
@@ -107,23 +109,21 @@ class PartWriter:
         self._lines: list[tuple[int, int, int]] = []  # operator or _IN_FLIGHT, length, crc32
 
     def add_states(
-        self, operator: str, groups: Sequence[int], keys: Sequence[Any], states: Sequence[Any]
+        self,
+        operator: str,
+        groups: Sequence[int],
+        keys: list[Any],
+        states: list[Any],
+        counts: Sequence[int] | None = None,
     ) -> int:
         """Rows of one operator; None is the state of a key that is gone. Returns how many bytes.
 
+        groups: the key group of each row; or, with `counts`, of so many rows each.
         Raises CannotTravel for a state that cannot be encoded; then nothing was added.
         """
-        order = sorted(range(len(groups)), key=groups.__getitem__)
-        counts: dict[int, int] = {}
-        for row in order:
-            counts[groups[row]] = counts.get(groups[row], 0) + 1
+        pack_column = self._registry.pack_column
         body: bytes = msgpack.packb(
-            (
-                list(counts),
-                list(counts.values()),
-                self._registry.pack_column([keys[row] for row in order]),
-                self._registry.pack_column([states[row] for row in order]),
-            )
+            (pack_groups(groups), counts, pack_column(keys), pack_column(states))
         )
         self._add(self._operators[operator], body)
         return len(body)
@@ -165,10 +165,10 @@ class PartWriter:
 
 
 class Rows(NamedTuple):
-    """Changes of one key group of one operator; None is the state of a key that is gone."""
+    """Changes of one operator in columns; None is the state of a key that is gone."""
 
     operator: str
-    group: int
+    groups: list[int]
     keys: list[Any]
     states: list[Any]
 
@@ -199,21 +199,30 @@ class Part:
             if operator == _IN_FLIGHT:
                 continue
             try:
-                found, counts, packed_keys, packed_states = msgpack.unpackb(body)
-                if not any(group in groups for group in found):
-                    continue
-                keys = registry.unpack_column(packed_keys)
-                states = registry.unpack_column(packed_states)
-                if not sum(counts) == len(keys) == len(states):
-                    raise ValueError("rows do not add up")
-                ends = list(accumulate(counts))
-                name = self.operators[operator]
+                rows = self._rows(self.operators[operator], body, registry, groups)
             except Exception as error:
                 raise WireError(f"part {self.name.blob()} cannot be read: {error}") from error
-            for group, end, count in zip(found, ends, counts, strict=True):
-                if group in groups:
-                    rows = slice(end - count, end)
-                    yield Rows(name, group, keys[rows], states[rows])
+            if rows.keys:
+                yield rows
+
+    def _rows(
+        self, operator: str, body: bytes, registry: Registry, groups: Collection[int]
+    ) -> Rows:
+        packed_groups, counts, packed_keys, packed_states = msgpack.unpackb(body)
+        found = unpack_groups(packed_groups).tolist()
+        named = set(found)
+        if named.isdisjoint(groups):
+            return Rows(operator, [], [], [])
+        if counts is not None:
+            found = list(chain.from_iterable(map(repeat, found, counts)))
+        keys = registry.unpack_column(packed_keys)
+        states = registry.unpack_column(packed_states)
+        if not len(found) == len(keys) == len(states):
+            raise ValueError("rows do not add up")
+        if not named.issubset(groups):
+            flags = list(map(groups.__contains__, found))
+            found, keys, states = (list(compress(c, flags)) for c in (found, keys, states))
+        return Rows(operator, found, keys, states)
 
 
 def open_part(name: PartName, data: bytes) -> Part:

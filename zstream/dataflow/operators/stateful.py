@@ -48,7 +48,7 @@ class StatefulMap:
         keys = batch.keys
         assert keys is not None, "a stateful operator stands on a keyed stream"
         self._errors.begin()
-        self.state.touch(keys)
+        self.state.touch(keys, self.refuse_state)
         outputs: list[Any] = []
         failed: list[int] = []
         pairs = zip(keys, batch.values, strict=True)
@@ -58,6 +58,7 @@ class StatefulMap:
                 break
             except Exception as error:
                 row = len(outputs) + len(failed)
+                self.state.failed(keys[row])
                 last = self._retried((keys[row], batch.values[row]), outputs, error)
                 if last is not None:
                     self._errors.failed(last, keys[row], batch.values[row])
@@ -77,10 +78,15 @@ class StatefulMap:
             self._travelled,
             self._convert,
         )
-        states = self.state.states
-        state_of, append = states.get, outputs.append
+        recent = self.state.recent
+        recent_of, frozen_of, base_of = recent.get, self.state.frozen.get, self.state.base.get
+        append = outputs.append
         for key, value in pairs:
-            state = state_of(key)
+            state = recent_of(key)
+            if state is None:
+                state = frozen_of(key)
+                if state is None:
+                    state = base_of(key)
             is_new = state is None
             result = step(initial() if is_new else state, value)
             if not isinstance(result, tuple) or len(result) != 2:
@@ -91,7 +97,7 @@ class StatefulMap:
             if state.__class__ not in travelled:
                 self._check_travels(state)
             if state is not None:
-                states[key] = state
+                recent[key] = state
                 if is_new:
                     self.state.remember(key)
             elif not is_new:
@@ -115,6 +121,7 @@ class StatefulMap:
 
     def _check_travels(self, state: Any) -> None:
         """Pack the first state of a type: what cannot move is refused now, not at a rescale."""
+        self.state.note(type(state))
         try:
             self._registry.pack(state)
         except CannotTravel as error:
