@@ -113,7 +113,7 @@ class PostgresServer:
     def _reachable(self, bin_: Path) -> Path:
         """The programs where nobody may run them: a copy, when they are in a home of root's."""
         try:
-            command = [bin_ / "postgres", "--version"]
+            command = [str(bin_ / "postgres"), "--version"]
             subprocess.run(command, check=True, capture_output=True, **self.as_user)
         except (OSError, subprocess.CalledProcessError):
             installed = bin_.parents[2]  # the package's, beside it that of its libraries

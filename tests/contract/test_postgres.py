@@ -15,6 +15,7 @@ from uuid import UUID
 
 import pytest
 
+import zstream
 from tests.postgres_server import IS_DEMANDED, PostgresServer, why_not
 from zstream.connectors.registry import open_writer
 from zstream.errors import ConnectorError
@@ -140,6 +141,15 @@ def test_the_last_record_of_a_key_wins(balances: Database) -> None:
     assert balances.rows(few) == [("a", 5), ("b", 4)]
 
 
+def test_what_a_later_record_replaces_is_not_kept(balances: Database) -> None:
+    """A few keys that change all the time make a small checkpoint."""
+    sink = balances.open()
+    sink.writer.write([sink.encode(Balance(f"account-{n % 10}", n)) for n in range(10_000)])
+    assert sink.writer.uncommitted_bytes() < 300_000
+    (chunks,) = sink.prepared(1)
+    assert sum(map(len, chunks)) < 1_000
+
+
 def test_keys_that_are_equal_for_the_server_are_one_key(database: Database) -> None:
     """1 and 1.0 are two texts and one numeric: the last of them wins, and nothing is refused."""
     database.do("CREATE TABLE balances (account numeric PRIMARY KEY, cents bigint)")
@@ -152,7 +162,7 @@ def test_values_come_as_they_are(database: Database) -> None:
     database.do(
         "CREATE TABLE balances (account text, place int, flag boolean, number double precision, "
         "sum numeric, raw bytea, day date, hour time, at timestamptz, at_utc timestamp, "
-        "length interval, id uuid, data jsonb, names text[], nothing text, "
+        "no_zone timestamptz, length interval, id uuid, data jsonb, names text[], nothing text, "
         "PRIMARY KEY (account, place))"
     )
     at = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
@@ -167,6 +177,7 @@ def test_values_come_as_they_are(database: Database) -> None:
         "hour": time(1, 2, 3, 4),
         "at": at,
         "at_utc": at,
+        "no_zone": datetime(2026, 1, 1, 12),
         "length": timedelta(-1, 5, 3),
         "id": UUID(int=7),
         "data": {"text": 'a"b\\c\nd', "list": [1, None, {"x": 1.5}]},
@@ -175,7 +186,8 @@ def test_values_come_as_they_are(database: Database) -> None:
     }
     database.open(["account", "place"]).commit(1, record)
     (row,) = database.look.execute(f"SELECT {', '.join(record)} FROM balances").fetchall()
-    assert dict(zip(record, row, strict=True)) == {**record, "at_utc": datetime(2026, 1, 1, 10)}
+    utc = {"at_utc": datetime(2026, 1, 1, 10), "no_zone": at + timedelta(hours=2)}
+    assert dict(zip(record, row, strict=True)) == {**record, **utc}
 
 
 def test_columns_that_a_record_does_not_have_stay_as_they_are(database: Database) -> None:
@@ -194,6 +206,9 @@ def test_columns_that_a_record_does_not_have_stay_as_they_are(database: Database
     assert database.rows() == [("a", 4, "Ida"), ("b", 3, None), ("c", None, None)]
     sink.commit(3, {"account": "a"})
     assert database.rows()[0] == ("a", 4, "Ida")
+    both = {"account": "a", "cents": 9, "name": "Eda"}
+    sink.commit(4, {"account": "a", "cents": 8}, both, {"account": "b", "cents": 7})
+    assert database.rows()[:2] == [("a", 9, "Eda"), ("b", 7, None)]
 
 
 def test_names_need_not_be_plain(database: Database) -> None:
@@ -479,6 +494,7 @@ def test_a_worker_that_hangs_in_a_commit_does_not_stop_others_for_ever(
             said.append(str(error))
 
     monkeypatch.setattr(postgres._Session, "_put", hanging)
+    assert {"lock_timeout", "idle_in_transaction_session_timeout"} < set(postgres._SETTINGS)
     monkeypatch.setitem(postgres._SETTINGS, "lock_timeout", "100ms")
     monkeypatch.setitem(postgres._SETTINGS, "idle_in_transaction_session_timeout", "1s")
     thread = threading.Thread(target=committing, name="zombie")
@@ -525,6 +541,21 @@ def test_a_connection_is_kept_between_commits_and_closed_with_the_writer(
     thread.join(30)
     assert balances.rows(HAPPENED) == [("a", 1), ("a", 2)]
     until(lambda: not balances.rows(ours))  # the server takes a moment to see it
+
+
+def test_a_run_in_this_process_keeps_its_rows_too(balances: Database) -> None:
+    """Each run by itself; a record that can be no row is a dead letter and the others go on."""
+    spec: PostgresSink[Any] = PostgresSink("balances", key="account", dsn=balances.dsn)
+    for cents in (1, 2):
+        records = [Balance("a", cents), Balance("b", cents), {"account": "c", "cents": {1}}]
+        topology = zstream.Topology(
+            "payments", zstream.source("in", zstream.Memory(records)).sink("out", zstream.Stdout())
+        )
+        results = topology.run(outputs={"out": spec}, on_error="dead_letter")
+        (letter,) = results.dead_letters
+        assert letter.operator == "out"
+        assert "the column cents: a set is nothing" in letter.error
+        assert balances.rows() == [("a", cents), ("b", cents)]
 
 
 # ---------------------------------------------------------------- sentences
