@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,6 +133,24 @@ def test_new_files_are_read_and_the_one_before_is_read_to_its_end(tmp_path: Path
         with (tmp_path / "day2").open("a") as log:
             log.write("6\n")
         assert take(reader) == ["6"]
+
+
+def test_a_line_that_comes_while_the_newer_file_is_made_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the end of the older file was seen, and before the newer one is."""
+    fill(tmp_path, day1="1\n")
+    list_now = os.scandir
+
+    def late_lines(path: Any) -> Any:
+        if not (tmp_path / "day2").exists():
+            fill(tmp_path, day1="1\n2\n3", day2="4\n")
+        return list_now(path)
+
+    with reading(FileSource(str(tmp_path), follow=True)) as reader:
+        assert take(reader) == ["1"]
+        monkeypatch.setattr(os, "scandir", late_lines)
+        assert take(reader) == ["2", "3", "4"]
 
 
 def test_a_file_that_comes_late_is_read_and_the_last_one_may_still_grow(tmp_path: Path) -> None:

@@ -149,6 +149,14 @@ def test_a_seek_in_the_same_reader_goes_back(tmp_path: Path) -> None:
 
 def test_a_line_number_after_a_seek_is_that_of_the_file(tmp_path: Path) -> None:
     """The message names the place that a person finds in an editor."""
+    rows = tmp_path / "rows.csv"
+    rows.write_bytes(b'item,price\na,1\n"b\n\n",2\n\xff\n')
+    with reading(CsvSource(str(rows), Sale), Config(source_read_bytes_max=2)) as reader:
+        while reader.read(1) != [{"item": "b\n\n", "price": "2"}]:
+            pass
+        reader.seek(reader.position())
+        with pytest.raises(ConnectorError, match="line 6 is not utf-8 text"):
+            read_all(reader)
     path = tmp_path / "lines.txt"
     path.write_bytes(b"1\n2\n3\n\xff\n")
     with reading(FileSource(str(path)), Config(source_read_bytes_max=2)) as reader:

@@ -167,13 +167,8 @@ class FileReader:
             return
         if self._is_directory and not self._waiting:
             self._waiting = self._listed()
-        if not self._follow:
+        if not self._follow or (self._waiting and self._waiting[-1] > file.name):
             file.finish()
-        elif self._waiting and self._waiting[-1] > file.name:
-            # A line may have come between the last look into it and the making of the newer file.
-            if file.looked_twice:
-                file.finish()
-            file.looked_twice = True
         elif self._waiting:
             self._aside = file.position()
             file.close()
@@ -257,7 +252,6 @@ class _OpenFile:
         self.name, self._begin, self._next, self._mark = at
         self.at_end = False
         self.finished = False
-        self.looked_twice = False
         self._who = who
         self._path = path
         self._read_bytes = read_bytes
@@ -284,8 +278,9 @@ class _OpenFile:
         return records
 
     def finish(self) -> None:
-        """It will not grow: what is left at its end is a record, or is dropped."""
-        self.finished, self.at_end = True, False
+        """It will not grow, but it may have since the last look: what is left at its end then is a
+        record, or is dropped."""
+        self.finished = True
 
     def position(self) -> list[Any]:
         return [self.name, self._begin, self._next, self._mark]
