@@ -470,6 +470,18 @@ def test_a_server_that_hangs_is_cut_off(
     assert balances.rows(HAPPENED) == [("a", 1)]
 
 
+def test_a_joiner_does_not_wait_long_for_a_table_that_is_locked(
+    balances: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loop waits meanwhile, so it is refused after a moment."""
+    monkeypatch.setattr(postgres, "CONNECT_S", 0.3)
+    balances.do("BEGIN")
+    balances.do("LOCK TABLE balances IN ACCESS EXCLUSIVE MODE")
+    with pytest.raises(ConnectorError, match=r"PostgreSQL gave no answer for 0\.3 s\."):
+        balances.open()
+    balances.do("COMMIT")
+
+
 def test_a_worker_that_hangs_in_a_commit_does_not_stop_others_for_ever(
     balances: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

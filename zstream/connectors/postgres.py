@@ -37,7 +37,7 @@ from zstream.errors import ConnectorError
 from zstream.topology.rows import column_names, cut_row, shown_values
 
 MARKS = "zstream_epochs"
-CONNECT_S = 5  # a joiner's loop waits so long at most
+CONNECT_S = 5  # to connect, and then to look at the table: a joiner's loop waits for it
 STATEMENT_S = 30  # one statement; the server ends it then
 LOCK_S = 10  # for a row or table that somebody else holds
 ANSWER_S = 60.0  # a whole commit; then the connection is cut, for a server that hangs says nothing
@@ -158,7 +158,7 @@ class PostgresWriter(StagedWriter):
             if not isinstance(error, (psycopg.Error, _NoTable, OSError)):
                 raise
             if session is not None and session.cut_off:
-                says = f"PostgreSQL gave no answer for {ANSWER_S:g} s"
+                says = f"PostgreSQL gave no answer for {session.cut_off:g} s"
             elif isinstance(error, _NoTable) or (
                 isinstance(error, errors.UndefinedTable) and MARKS not in str(error)
             ):
@@ -218,13 +218,13 @@ class _NoTable(Exception):
 
 
 class _Session:
-    """One connection, and what was found over it. cut_off: something took too long."""
+    """One connection, and what was found over it. cut_off: seconds after which it was cut."""
 
     def __init__(
         self, connection: psycopg.Connection[Any], sink: str, table: str, key: tuple[str, ...]
     ) -> None:
         self.connection = connection
-        self.cut_off = False
+        self.cut_off = 0.0
         self._sink = sink
         self._key = sql.SQL(", ").join(map(sql.Identifier, key))
         self._key_names = key
@@ -235,35 +235,40 @@ class _Session:
     def prepare(self) -> None:
         """Find the table, make the marks' beside it, and let the server plan what will be done."""
         self.connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-        with self._transaction():
-            found = self._one(
-                "SELECT nspname, relname FROM pg_class c JOIN pg_namespace n "
-                "ON n.oid = relnamespace WHERE c.oid = to_regclass(%s)",
-                self._name.as_string(self.connection),
-            )
-            if found is None:
-                raise _NoTable
-            schema, name = found
-            self._table = sql.Identifier(schema, name)
-            self._marks = sql.Identifier(schema, MARKS)
-            self._do(
-                "EXPLAIN INSERT INTO {table} ({key}) SELECT {key} FROM {table} "
-                "ON CONFLICT ({key}) DO UPDATE SET {first} = excluded.{first}",
-                first=sql.Identifier(self._key_names[0]),
-            )
-        marks = self._marks.as_string(self.connection)
-        if self._one("SELECT to_regclass(%s)", marks) == (None,):
+        with self._cut_off_after(CONNECT_S):
             with self._transaction():
-                # IF NOT EXISTS alone fails where two workers come at the same moment.
-                self._one("SELECT pg_advisory_xact_lock(%s)", zlib.crc32(marks.encode()))
-                self._do(create_marks("{marks}"))
-        with self._transaction():
-            self._do(
-                "DELETE FROM {marks} "
-                "WHERE sink = %s AND committed_at < now() - make_interval(days => %s)",
-                self._sink,
-                MARKS_KEPT_DAYS,
-            )
+                self._look()
+                marks = self._marks.as_string(self.connection)
+                is_marked = self._one("SELECT to_regclass(%s)", marks) != (None,)
+            if not is_marked:
+                with self._transaction():
+                    # IF NOT EXISTS alone fails where two workers come at the same moment.
+                    self._one("SELECT pg_advisory_xact_lock(%s)", zlib.crc32(marks.encode()))
+                    self._do(create_marks("{marks}"))
+            with self._transaction():
+                self._do(
+                    "DELETE FROM {marks} "
+                    "WHERE sink = %s AND committed_at < now() - make_interval(days => %s)",
+                    self._sink,
+                    MARKS_KEPT_DAYS,
+                )
+
+    def _look(self) -> None:
+        found = self._one(
+            "SELECT nspname, relname FROM pg_class c JOIN pg_namespace n "
+            "ON n.oid = relnamespace WHERE c.oid = to_regclass(%s)",
+            self._name.as_string(self.connection),
+        )
+        if found is None:
+            raise _NoTable
+        schema, name = found
+        self._table = sql.Identifier(schema, name)
+        self._marks = sql.Identifier(schema, MARKS)
+        self._do(
+            "EXPLAIN INSERT INTO {table} ({key}) SELECT {key} FROM {table} "
+            "ON CONFLICT ({key}) DO UPDATE SET {first} = excluded.{first}",
+            first=sql.Identifier(self._key_names[0]),
+        )
 
     def commit(self, epoch: int, author: int, runs: list[Run]) -> None:
         """All or nothing; nothing where the mark says that it was done."""
@@ -330,7 +335,7 @@ class _Session:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """One transaction in which every wait has an end."""
-        with self._cut_off_late(), self.connection.transaction():
+        with self._cut_off_after(ANSWER_S), self.connection.transaction():
             settings = sql.SQL(", ").join(
                 sql.SQL("set_config({}, {}, true)").format(name, value)
                 for name, value in _SETTINGS.items()
@@ -344,15 +349,15 @@ class _Session:
             yield
 
     @contextmanager
-    def _cut_off_late(self) -> Iterator[None]:
+    def _cut_off_after(self, seconds: float) -> Iterator[None]:
         with socket.socket(fileno=os.dup(self.connection.fileno())) as line:
 
             def cut_off() -> None:
-                self.cut_off = True
+                self.cut_off = seconds
                 with suppress(OSError):
                     line.shutdown(socket.SHUT_RDWR)
 
-            timer = threading.Timer(ANSWER_S, cut_off)
+            timer = threading.Timer(seconds, cut_off)
             timer.daemon = True
             timer.start()
             try:
