@@ -4,8 +4,12 @@ What is promised. A source hands on every record that came in whole, once. A sin
 record to the operating system once and in order, except that a record which a breaking
 connection cut in two is sent again, whole, on the next connection: the receiver finds its
 beginning at the end of the old one. What the operating system had taken and the receiver had not
-read when the connection broke is lost. So a record arrives at most once, but for the one that was
-cut; there is no acknowledgement in plain TCP to do better with.
+read when the connection broke is lost. So while all workers live a record arrives at most once, but
+for the one that was cut; there is no acknowledgement in plain TCP to do better with.
+
+When a worker dies, what was given since the newest checkpoint cannot be read again: it is lost, and
+each surviving reader says how many records of its own that is. What was sent since then is sent
+again, as far as its records could be read again.
 """
 
 from __future__ import annotations
