@@ -132,7 +132,7 @@ class Schedule:
         self._until(deadline, "the wishes to end", self._wishes_ended)
         self._until(deadline, "the sources to be read", self._all_read)
         cluster.run(self.chance.choice([0.0, 0.3]))
-        if self._living():
+        if self._living() and self.truth.state.stopped is None:
             cluster.shutdown()
         self._until(deadline, "all workers to end", lambda: not cluster.alive)
 

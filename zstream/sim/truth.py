@@ -46,8 +46,8 @@ class Decided(NamedTuple):
 class Truth:
     """Follows the store of one simulated cluster. state: what all of the log says.
 
-    moment: what a record was, the newest one; see zstream.sim.schedules.
-    rolled_back: epochs whose manifest was gone behind, because a part of it had rotted.
+    decided: by epoch, all that ever were. rolled_back: epochs with a manifest that the cluster
+    went back behind, because a part had rotted.
     """
 
     def __init__(self, cluster: SimulatedCluster) -> None:
@@ -67,6 +67,12 @@ class Truth:
     def follow(self, script: Script) -> None:
         """Check what is acknowledged to this script."""
         script.acknowledging = self._on_acknowledge
+
+    @property
+    def is_rotten(self) -> bool:
+        """Whether something in the store is not what was written."""
+        blobs = self._cluster.world.blobs
+        return any(blobs.written[name] != payload for name, payload in blobs.blobs.items())
 
     # ---- the log
 
@@ -147,6 +153,8 @@ class Truth:
             if opened.recovers and manifest.epoch > (opened.restore.epoch if opened.restore else 0)
         ]
         if gone_back:
+            if not self.is_rotten or "cannot read" not in opened.cause:
+                raise InvariantBroken(f"epochs {gone_back} are given up: {opened.cause}")
             self.rolled_back += gone_back
             self._uncommitted = {u for u in self._uncommitted if u[1] not in gone_back}
         if opened.recovers:
