@@ -129,19 +129,26 @@ class Oracle:
         else:
             self._judge_records()
 
+    def is_whole(self) -> bool:
+        """Whether what somebody read at the end was read to its end."""
+        return not self._unread()
+
     def _judge_positions(self) -> None:
-        """What somebody read at the end was read to its end."""
-        placed = self.truth.state.placement.sources
-        for source, names in placed.items():
+        for source, names in self.truth.state.placement.sources.items():
             if not names and not self._cluster.plan.sources[source].parallel:
                 raise InvariantBroken(f"nobody reads {source}")
-            for name in names:
-                script = self._cluster.script(source, name)
-                place = self._position(script.partition)
-                if place != len(script.records):
-                    raise InvariantBroken(
-                        f"{script.partition}: {place} of {len(script.records)} records are in"
-                    )
+        if unread := self._unread():
+            raise InvariantBroken(f"{len(unread)} records were not read to the end: {unread[:2]}")
+
+    def _unread(self) -> list[Numbered]:
+        """Records of partitions that are read at the end which are in no manifest."""
+        placed = self.truth.state.placement.sources
+        scripts = [self._cluster.script(source, n) for source in placed for n in placed[source]]
+        return [
+            record
+            for script in scripts
+            for record in script.records[self._position(script.partition) :]
+        ]
 
     def _position(self, partition: str) -> int:
         manifest = self.truth.state.manifest

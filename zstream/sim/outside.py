@@ -35,7 +35,7 @@ class Script:
         self.acknowledging: Callable[[Script, int], None] = lambda script, count: None
         self.newest: ScriptedReader | None = None
         self.fails = 0  # so many times it cannot be opened
-        self._ended = False
+        self.has_ended = False
         self._wakes: list[Callable[[], None]] = []
 
     def push(self, records: Iterable[Any]) -> None:
@@ -43,7 +43,7 @@ class Script:
         self._wake()
 
     def end(self) -> None:
-        self._ended = True
+        self.has_ended = True
         self._wake()
 
     @property
@@ -66,7 +66,7 @@ class Script:
         return self.newest
 
     def take(self, start: int, limit: int) -> list[Any]:
-        if start == len(self.records) and self._ended:
+        if start == len(self.records) and self.has_ended:
             raise EndOfInput
         return self.records[start : start + limit]
 

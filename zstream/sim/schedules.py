@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from zstream.config import Config
 from zstream.errors import InvariantBroken
+from zstream.model.ids import Term
 from zstream.sim.cluster import SimulatedCluster
 from zstream.sim.faults import KINDS, STORM_ENDS, WITH_DEATHS, Faults
 from zstream.sim.node import SimulatedWorker
@@ -85,7 +86,7 @@ class Schedule:
         self._joined = 0
         self._pushed = 0
         self._starters: list[SimulatedWorker] = []  # of the newest start
-        self._is_up = False
+        self._term_before = Term(0)  # when the cluster was started last
 
     # ------------------------------------------------------------ run and judge
 
@@ -129,50 +130,83 @@ class Schedule:
         cluster.run(STORM_ENDS)
         self.faults.end()
         deadline = self.kernel.now + PATIENCE
-        self._until(deadline, "the wishes to end", self._wishes_ended)
-        self._until(deadline, "the sources to be read", self._all_read)
-        cluster.run(self.chance.choice([0.0, 0.3]))
-        if self._living() and self.truth.state.stopped is None:
-            cluster.shutdown()
-        self._until(deadline, "all workers to end", lambda: not cluster.alive)
+        encores = self.chance.choice([0, 1]) if self.kind == "restarts" else 0
+        while not (self._finish(deadline) and self._is_whole()) or encores:
+            if self._has_stopped and encores:
+                encores -= 1
+                self._push_some_more()
+            cluster.run(self.chance.uniform(0.01, 0.2))
+            self._start_again()
 
     # ------------------------------------------------------------ lives of the cluster
 
-    def _living(self) -> list[SimulatedWorker]:
-        """Who lives since the newest start; others are remains of an earlier one."""
-        first = self.cluster.workers.index(self._starters[0])
-        return [worker for worker in self.cluster.workers[first:] if worker.alive]
+    def _finish(self, deadline: float) -> bool:
+        """Let all come to its end, and stop the cluster. False where it dies on the way."""
+        cluster = self.cluster
+        if not self._until(deadline, "the wishes to end", self._wishes_ended):
+            return False
+        if not self._until(deadline, "the sources to be read", self._all_read):
+            return False
+        cluster.run(self.chance.choice([0.0, 0.3]))
+        if not self._has_stopped:
+            cluster.shutdown()
+        return self._until(deadline, "all workers to end", lambda: not cluster.alive)
+
+    def _until(self, deadline: float, what: str, done: Callable[[], bool]) -> bool:
+        """Wait for this. False when nothing can come of it any more."""
+        if not self.kernel.run(deadline, lambda: self._is_lost() or done()):
+            raise InvariantBroken(f"waited in vain for {what}")
+        return not self._is_lost()
+
+    @property
+    def _has_stopped(self) -> bool:
+        """Whether the cluster has ended since it was started last."""
+        state = self.truth.state
+        return state.stopped is not None and state.term > self._term_before
 
     def _is_lost(self) -> bool:
-        """Whether nothing can come of it any more without a person who starts it again."""
-        if self.truth.state.stopped is not None:
+        """Whether a person must start it again: no member lives, and the start has failed."""
+        if self._has_stopped or self._members():
             return False
-        living = self._living()
-        here = {worker.member.incarnation for worker in self._starters}
+        return not all(worker.alive for worker in self._starters)
+
+    def _members(self) -> list[SimulatedWorker]:
+        """Living members, some of them perhaps only standing still."""
         table = self.truth.state.table
-        self._is_up = self._is_up or any(m.incarnation in here for m in table.members)
-        return not living or not (self._is_up or all(w.alive for w in self._starters))
+        return [w for w in self.cluster.alive if table.member(w.member.incarnation)]
 
     def _start_again(self) -> None:
         """Start the cluster again, if nothing is left of it but who stands still."""
-        for worker in self._living():
-            if worker.able and not self._is_lost():
-                return
-            worker.crash("given up")
-        self._is_up = False
+        if any(worker.able for worker in self._members()):
+            return
+        for worker in self._starters:
+            if worker.able:
+                if not self._is_lost():
+                    return
+                worker.crash("given up")
+        self._term_before = self.truth.state.term
         self._starters = self.cluster.restart(self.chance.randint(1, WORKERS_MAX))
 
-    def _until(self, deadline: float, what: str, done: Callable[[], bool]) -> None:
-        """Wait for this, and start the cluster again as often as it takes."""
-        while not done() or self._is_lost():
-            if not self.kernel.run(deadline, lambda: self._is_lost() or done()):
-                raise InvariantBroken(f"waited in vain for {what}")
-            if self._is_lost():
-                self.cluster.run(self.chance.uniform(0.01, 0.2))
-                self._start_again()
+    def _is_whole(self) -> bool:
+        """Whether all was read that somebody read: a death in a shutdown leaves some for the next
+        life. Where it should not have, the oracle will say so.
+        """
+        return not self.truth.state_went_back_in_shutdown or self.oracle.is_whole()
+
+    def _push_some_more(self) -> None:
+        for script in self.cluster.scripts.values():
+            if not script.has_ended:
+                number = len(script.records)
+                keys = [self.chance.randrange(2) for _ in range(4)]
+                script.push(
+                    Numbered(script.partition, number + place + 1, key, key)
+                    for place, key in enumerate(keys)
+                )
 
     def _wishes_ended(self) -> bool:
         cluster = self.cluster
+        if self._has_stopped:
+            return True
         if any(asked.final is None and not asked.is_given_up for asked in cluster.asked.values()):
             return False
         return all(
@@ -183,15 +217,15 @@ class Schedule:
 
     def _all_read(self) -> bool:
         """Whether who is to read each source has read all of it, and goes back no more."""
-        state = self.truth.state
-        if state.stopped is not None:
+        state, members = self.truth.state, self._members()
+        if self._has_stopped:
             return True
-        for worker in self._living():
+        newest = (state.run, state.table.generation)
+        if not members or len(members) < len(state.table.members):
+            return False
+        for worker in members:
             dataflow = worker.driver.dataflow
-            if (dataflow.run, dataflow.progress().generation) != (
-                state.run,
-                state.table.generation,
-            ):
+            if (dataflow.run, dataflow.progress().generation) != newest:
                 return False
         return all(
             self._is_read(self.cluster.script(source, name), name)

@@ -47,13 +47,15 @@ class Truth:
     """Follows the store of one simulated cluster. state: what all of the log says.
 
     decided: by epoch, all that ever were. rolled_back: epochs with a manifest that the cluster
-    went back behind, because a part had rotted.
+    went back behind, because a part had rotted. state_went_back_in_shutdown: the newest recovery
+    came when the cluster was to stop, so that sources are not read again.
     """
 
     def __init__(self, cluster: SimulatedCluster) -> None:
         self.state = ClusterState()
         self.decided: dict[Epoch, Decided] = {}
         self.rolled_back: list[Epoch] = []
+        self.state_went_back_in_shutdown = False
         self.counts: Counter[str] = Counter()
         self._cluster = cluster
         self._positions: dict[str, int] = {}  # the highest that a manifest ever named
@@ -159,6 +161,7 @@ class Truth:
             self._uncommitted = {u for u in self._uncommitted if u[1] not in gone_back}
         if opened.recovers:
             self.counts["recoveries"] += 1
+            self.state_went_back_in_shutdown = before.shutdown is not None
             return
         if before.epoch is not None:
             raise InvariantBroken(f"a generation was opened in epoch {before.epoch.epoch}")
