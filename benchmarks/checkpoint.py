@@ -10,10 +10,10 @@ Usage:
   --rounds N   stretches of each kind [default: 3]
   --json       one object instead of lines
 
-All times are of the processor, so that a busy machine tells the same. For each number of keys: votes
-a second with an epoch a second and with none, the longest single call in the first epoch (all is
-written) and in later ones with one key in a hundred changed, bytes of their parts, and how long a
-recovery takes from one part and from sixty.
+All times are of the processor, so that a busy machine tells the same; votes are drawn evenly over
+the keys. For each number of keys: votes a second with an epoch a second and with none, the longest
+single call in the first epoch (all is written) and in later ones with one key in a hundred changed,
+bytes of their parts, and how long a recovery takes from one part and from sixty.
 """
 
 from __future__ import annotations
@@ -66,6 +66,10 @@ def generation(run: Run) -> GenerationOpened:
     )
 
 
+def vote_for(name: bytes) -> bytes:
+    return struct.pack(">8sI", name, 1)
+
+
 class Bench:
     """One worker that is alone. longest: seconds, by what was called."""
 
@@ -96,7 +100,7 @@ class Bench:
     def feed(self, names: Sequence[bytes]) -> None:
         for start in range(0, len(names), VOTES_A_TURN):
             some = names[start : start + VOTES_A_TURN]
-            self.turn([struct.pack(">8sI", name, 1) for name in some])
+            self.turn([vote_for(name) for name in some])
 
     def turn(self, votes: list[bytes]) -> None:
         self.dataflow.feed("votes", votes)

@@ -196,6 +196,38 @@ def test_what_is_written_is_the_state_at_the_cut_a_slice_at_a_time() -> None:
     assert rows_of(part, several) == {key: [1, 2] for key in keys[:30]}
 
 
+def test_what_a_step_changed_before_it_raised_is_written() -> None:
+    """The state lives on changed, so a recovery must find it so."""
+
+    def step(seen: list[Any], value: tuple[str, Any]) -> tuple[list[Any], int]:
+        seen.append(value[1])
+        return seen, 1 // value[1]
+
+    several = alone(lambda s: s.key_by(lambda value: value[0]).stateful_map(step, list))
+    worker = several.workers[1]
+    worker.feed("in", [("a", 1), ("b", 1)])
+    written(worker, 1)
+    worker.feed("in", [("a", 0)])
+    assert len(several.letters) == 1
+    assert rows_of(written(worker, 2), several) == {"a": [1, 0]}
+
+
+def test_states_that_cannot_change_in_place_are_not_copied() -> None:
+    """They are written as they were, however often they are replaced meanwhile."""
+    several = alone(counted, replace(Config(), part_slice_bytes=10))
+    worker = several.workers[1]
+    worker.feed("in", list(range(100)))
+    written(worker, 1)
+    worker.feed("in", list(range(50)))
+    worker.cut(RUN, Epoch(2), 0.0)
+    state = worker._chains.stateful["count"].state
+    state._copied = None  # type: ignore[assignment, method-assign]
+    while worker.part(Epoch(2)) is None:
+        worker.feed("in", list(range(100)))
+        worker.flush(0.0)
+    assert rows_of(opened_by_epoch(worker, 2), several) == dict.fromkeys(range(50), 2)
+
+
 def test_a_key_that_is_gone_is_gone_after_a_recovery() -> None:
     several = alone(gathered)
     worker = several.workers[1]

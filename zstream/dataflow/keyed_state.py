@@ -51,6 +51,7 @@ class KeyedState:
         self._gone: dict[int, dict[Any, None]] = {}  # by group, keys that went since the cut
         self._gone_before: dict[int, dict[Any, None]] = {}  # those before, not in a manifest yet
         self._is_changed_in_place = False
+        self._has_dropped = False  # something in `frozen` is None
 
     def __len__(self) -> int:
         return sum(map(len, self._keys_of.values()))
@@ -153,14 +154,20 @@ class KeyedState:
     def merge(self, count: int) -> None:
         """Move up to so many states that are in a manifest into the base."""
         rows = list(starmap(self.frozen.popitem, repeat((), min(count, len(self.frozen)))))
-        self.base.update(row for row in rows if row[1] is not None)
+        if self._has_dropped:
+            rows = [row for row in rows if row[1] is not None]
+            self._has_dropped = bool(self.frozen)
+        self.base.update(rows)
 
     def put_back(self) -> None:
         """The epoch counts for nothing: what it was to write belongs to the next one."""
         self.writing = None
         self.frozen.update(self.recent)
-        self.recent = {key: state for key, state in self.frozen.items() if state is not None}
-        self.frozen = {}
+        if self._has_dropped:
+            self.recent = {key: state for key, state in self.frozen.items() if state is not None}
+        else:
+            self.recent = self.frozen
+        self.frozen, self._has_dropped = {}, False
         for group, keys in self._gone_before.items():
             here = self._keys_of.get(group, {})
             gone = self._gone.setdefault(group, {})
@@ -243,7 +250,7 @@ class KeyedState:
     def clear(self) -> None:
         """Forget everything."""
         self.base = self.recent = {}
-        self.frozen = {}
+        self.frozen, self._has_dropped = {}, False
         self.writing = None
         self._keys_of.clear()
         self._gone, self._gone_before = {}, {}
@@ -284,6 +291,7 @@ class KeyedState:
         """Nothing below the recent layer is the key's state any more."""
         if key in self.frozen:
             self.frozen[key] = None
+            self._has_dropped = True
         self.base.pop(key, None)
 
     def _copied(self, keys: list[Any], states: list[Any], refuse: Refuse) -> list[Any]:

@@ -4,7 +4,7 @@ Records go on changing states while this is written, and nobody waits for it: wh
 not changed (see `keyed_state`), and of what goes the state is kept here.
 
     kept     states of keys that went before they were written
-    bases    key groups that are written whole
+    bases    key groups that are written whole (True), or searched for what is frozen (False)
     frozen   what changed between the cut before and this one
     gone     keys that went between the two
 """
@@ -15,6 +15,10 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import chain, compress, islice, repeat
 from operator import is_not
 from typing import Any, NamedTuple
+
+from zstream.model.keys import KEYS_CACHED_MAX
+
+SEARCHED_FROM = 8  # where one key in so many changed, all key groups are searched for them
 
 
 class Slice(NamedTuple):
@@ -41,7 +45,7 @@ class Writing:
         frozen: Mapping[Any, Any],
         base: Mapping[Any, Any],
         gone: Mapping[int, Collection[Any]],
-        keys_of: Mapping[int, Iterable[Any]],
+        keys_of: Mapping[int, Collection[Any]],
         group_of: Mapping[Any, int],
         bases: Iterable[int],
     ) -> None:
@@ -50,9 +54,14 @@ class Writing:
         self._keys_of = keys_of
         self._group_of = group_of
         self._kept: dict[Any, Any] = {}
-        self._bases = dict.fromkeys(sorted(bases))
-        self._of_base: list[Any] = []  # what is left of the base that is being written
+        self._bases = dict.fromkeys(sorted(bases), True)
+        self._of_group: list[Any] = []  # what is left of the group that is being written
         self._frozen_left = len(frozen)
+        count = sum(map(len, keys_of.values()))
+        if KEYS_CACHED_MAX < count < len(frozen) * SEARCHED_FROM:
+            # Which group a key is in is cheap to ask for while all are cached, or for few keys.
+            self._bases = {**dict.fromkeys(sorted(keys_of), False), **self._bases}
+            self._frozen_left = 0
         self._frozen_keys = iter(frozen)
         self._frozen_states = iter(frozen.values())
         self._gone_left = sum(map(len, gone.values()))
@@ -70,7 +79,7 @@ class Writing:
         if not self.is_pending:
             return None
         state = self._frozen.get(key)
-        if state is None and self._group_of[key] in self._bases:
+        if state is None and self._bases.get(self._group_of[key], False):
             state = self._base.get(key)
         return state
 
@@ -83,7 +92,7 @@ class Writing:
         if self._kept:
             return self._take_kept(count)
         if self._bases:
-            return self._take_bases(count)
+            return self._take_groups(count)
         if self._frozen_left:
             return self._take_frozen(count)
         rows = list(islice(self._gone, count))
@@ -97,14 +106,14 @@ class Writing:
         keys = [key for key, _ in rows]
         return Slice(self._groups_of(keys), None, keys, [state for _, state in rows])
 
-    def _take_bases(self, count: int) -> Slice:
-        """Of whole groups the keys that were there at the cut, those that are there now or went."""
+    def _take_groups(self, count: int) -> Slice:
+        """Key group by key group: all that was there at the cut, or what is frozen of it."""
         counts: dict[int, int] = {}
         keys: list[Any] = []
         states: list[Any] = []
         while self._bases and len(keys) < count:
             group = next(iter(self._bases))
-            left = self._of_base = self._of_base or list(self._keys_of.get(group, ()))
+            left = self._of_group = self._of_group or self._opened(group)
             some = left[len(keys) - count :]  # the last ones
             del left[len(keys) - count :]
             if not left:
@@ -114,6 +123,10 @@ class Writing:
             keys += some
             states += found
         return Slice(list(counts), list(counts.values()), keys, states)
+
+    def _opened(self, group: int) -> list[Any]:
+        keys = self._keys_of.get(group, ())
+        return list(keys if self._bases[group] else filter(self._frozen.__contains__, keys))
 
     def _take_frozen(self, count: int) -> Slice:
         count = min(count, self._frozen_left)
