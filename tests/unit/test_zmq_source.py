@@ -15,6 +15,7 @@ import pytest
 import zmq
 
 from zstream.client import Producer
+from zstream.client.offering import Offering
 from zstream.config import Config
 from zstream.connectors.registry import open_reader
 from zstream.connectors.zmq_producers import WINDOW_BYTES_MAX
@@ -288,6 +289,18 @@ def test_a_source_that_has_more_than_was_ever_sent_is_said() -> None:
         with Engine(second), pytest.raises(ConnectorError, match="has 5,000 records of producer"):
             producer.send(b"2")
             producer.flush()
+
+
+def test_a_source_that_acknowledges_what_it_was_not_sent_again_does_no_harm() -> None:
+    """After it went back; ours does not, another one might."""
+    offering = Offering("prices", "desk", 1)
+    offering.on_message(encode(SourceState(1, 1, 0, 10_000)))
+    for record in numbered(1, 4):
+        offering.add(record)
+    offering.on_message(encode(SourceState(2, 1, 3, 10_000)))
+    offer = offering.next_offer()
+    assert offer is not None
+    assert (offer.first, offer.records) == (4, [b"4"])
 
 
 def test_rubbish_is_refused_and_the_source_goes_on(caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,7 @@ from zstream.wire.outside import (
 
 
 class Offering:
-    """Belongs to one producer. session: a drawn number above 0.
+    """Belongs to one producer. session: when the program was started, in nanoseconds.
 
     resume_from: the number of the first record of this session, None until the source said it.
     acknowledged: the last number that is safe. is_held_back: the source waits for a checkpoint

@@ -15,7 +15,6 @@ this resends by itself.
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -67,7 +66,7 @@ class Producer:
         self._record_bytes_max = Config().record_bytes_max
         self._buffer_bytes_max = buffer_bytes_max
         self._timeout = timeout
-        self._offering = Offering(source, producer_id, secrets.randbits(62) + 1)
+        self._offering = Offering(source, producer_id, time.time_ns())
         self._socket = ConnectingSocket(address, f"producer {producer_id}", MIB)
         self._changed = threading.Condition()  # guards all that follows, and the offering
         self._is_idle = False  # the thread has nothing to send and may be asleep

@@ -11,16 +11,17 @@ what was under way before it said so does no harm. A new stream begins when
 Three numbers of a producer matter: *received* is the last that came in, *given* the last that the
 engine was handed, *acknowledged* the last that is in a decided checkpoint.
 
-A *session* is one life of a producer's program. A new session is told where to go on only when
-all that an older one sent is acknowledged: only then does the first number that it chooses mean
-the same record after every crash. The newest session wins; the older one is refused from then on.
+A *session* is one life of a producer's program, named by the time when it began. A new session is
+told where to go on only when all that an older one sent is acknowledged: only then does the first
+number that it chooses mean the same record after every crash. The newest session wins; an older
+one is refused from then on, and what it had sent and nobody read yet does not bring it back.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from zstream.config import KIB, MIB
@@ -41,7 +42,6 @@ WINDOW_BYTES_ALL = 16 * MIB  # what all producers together may send ahead of the
 WINDOW_BYTES_MAX = 1 * MIB  # and one of them
 WINDOW_BYTES_MIN = 64 * KIB  # and each, however many there are
 SILENT_SECONDS = 5.0  # without a sign of life, a connection no longer counts
-DISPLACED_MAX = 16  # sessions of one id that are remembered as over
 
 
 @dataclass(eq=False)
@@ -53,8 +53,8 @@ class _Producer:
     received: int = 0
     acknowledged: int = 0
     connection: bytes = b""  # b"": none that we know of
-    session: int = 0  # 0: none yet
-    displaced: deque[int] = field(default_factory=lambda: deque(maxlen=DISPLACED_MAX))
+    session: int = 0  # the newest; 0: none yet
+    welcomed: int = 0  # the newest session that was told where to go on
     heard_at: float = 0.0
     stream: int = 0  # 0: none open
     resume_from: int = 1  # where the stream began
@@ -197,7 +197,7 @@ class ProducerBook:
                 )
                 return
             producer = self._producers[offer.producer] = _Producer(offer.producer)
-        if offer.session in producer.displaced:
+        if offer.session < producer.session:
             self._refuse_displaced(connection, producer)
             return
         self.was_heard = True
@@ -212,15 +212,12 @@ class ProducerBook:
 
     def _connect(self, producer: _Producer, connection: bytes, session: int) -> None:
         """The producer speaks on another connection than before, or is another one."""
-        is_same = session == producer.session
-        if producer.session and not is_same:
-            producer.displaced.append(producer.session)
-            if producer.connection:
-                self._refuse_displaced(producer.connection, producer)
+        if producer.connection and session != producer.session:
+            self._refuse_displaced(producer.connection, producer)
         if not producer.connection:
             self._connected += 1
         producer.connection, producer.session = connection, session
-        if is_same or producer.received == producer.acknowledged:
+        if session == producer.welcomed or producer.received == producer.acknowledged:
             self._open_stream(producer)
         else:
             producer.stream = 0
@@ -242,7 +239,7 @@ class ProducerBook:
                 f"the producer {producer.name} sent more than the source {self._source} allowed.",
                 "It must wait while bytes_allowed of the stream are sent.",
             )
-            producer.displaced.append(producer.session)
+            producer.session += 1  # nothing of this one counts any more
             self._disconnect(producer)
             return
         producer.bytes_received += weight(offer.records)
@@ -258,6 +255,7 @@ class ProducerBook:
         """All that is under way no longer counts; go on with the number after the received."""
         self._stream += 1
         producer.stream = self._stream
+        producer.welcomed = producer.session
         producer.resume_from = producer.received + 1
         producer.bytes_received = producer.bytes_allowed = 0
         self._tell(producer)

@@ -38,8 +38,9 @@ _TEXT_MAX = 4096
 class Offer(NamedTuple):
     """Producer to source. records: numbered from `first` on.
 
-    session: drawn by the producer when it is made, so that a program that was started again is
-    told from one that only connected again. stream: as the newest SourceState said, 0 before it.
+    session: when the producer was made, in nanoseconds since 1970: a program that was started
+    again is told from one that only connected again, and the newer from the older. stream: as the
+    newest SourceState said, 0 before it.
     """
 
     source: str
