@@ -407,17 +407,15 @@ class Leader:
     # ---- the end of all
 
     def _all_ended(self, state: ClusterState) -> bool:
+        def ended(member: Member) -> bool:
+            """Before a recovery it may have read nothing, or something else."""
+            seen = self.reports.get(member.incarnation)
+            return seen is not None and seen.report.run == state.run and seen.report.ended
+
         reading = {name for workers in state.placement.sources.values() for name in workers}
         readers = [member for member in state.table.members if member.name in reading]
         nobody_reads = not all(state.placement.sources.values())
-        return (
-            bool(readers)
-            and not nobody_reads
-            and all(
-                member.incarnation in self.reports and self.reports[member.incarnation].report.ended
-                for member in readers
-            )
-        )
+        return bool(readers) and not nobody_reads and all(map(ended, readers))
 
     def _close_shutdown(self, state: ClusterState, now: float) -> LogRecord | None:
         """Closed when nothing is under way anywhere.
@@ -453,7 +451,10 @@ class Leader:
         round_: dict[Incarnation, tuple[float, int, int]] = {}
         for member in state.table.members:
             seen = self.reports.get(member.incarnation)
-            if seen is None or not (seen.report.draining and seen.report.empty):
+            if seen is None or seen.report.run != state.run:
+                self._round = None
+                return False
+            if not (seen.report.draining and seen.report.empty):
                 self._round = None
                 return False
             round_[member.incarnation] = (seen.at, seen.report.sent, seen.report.applied)

@@ -51,7 +51,8 @@ class Figures:
         dataflow, checkpoints = worker.dataflow, worker.checkpoints
         progress = dataflow.progress()
         empty = dataflow.empty() and worker.outputs.empty and not checkpoints.recovering
-        committed, ended = checkpoints.committed, worker.partitions.ended
+        committed = checkpoints.committed
+        ended = worker.partitions.ended and not checkpoints.recovering
         readable = worker.partitions.readable
         newest = (
             dataflow.run,
