@@ -73,14 +73,21 @@ def environment(folder: Path, settings: Mapping[str, object]) -> dict[str, str]:
 class Process:
     """One process, a worker or a tool; what it says can be read while it runs.
 
-    control: a worker's control address, "" of a tool.
+    control, external: a worker's addresses, "" of a tool.
     """
 
     def __init__(
-        self, name: str, line: Sequence[str], folder: Path, env: dict[str, str], control: str = ""
+        self,
+        name: str,
+        line: Sequence[str],
+        folder: Path,
+        env: dict[str, str],
+        control: str = "",
+        external: str = "",
     ) -> None:
         self.name = name
         self.control = control
+        self.external = external
         numbers = itertools.count(1)
         self._log = next(path for n in numbers if not (path := folder / f"{name}.{n}.log").exists())
         self._out = self._log.with_suffix(".out")
@@ -134,7 +141,8 @@ class Process:
 class Live:
     """A cluster of one application. `sources` are the names that --in shall bind.
 
-    out: what --out says. settings: fields of Config that all its workers get.
+    out: what --out says. settings: fields of Config that all its workers get. store: URL for the
+    workers that start it.
     As a context manager it kills what is left, and shows all logs when the test has failed.
     """
 
@@ -145,6 +153,7 @@ class Live:
         application: Path = VOTES,
         sources: Sequence[str] = ("votes",),
         arguments: Sequence[str] = (),
+        store: str = "",
         **settings: object,
     ) -> None:
         self.folder = folder
@@ -154,6 +163,7 @@ class Live:
         self._application = application
         self._out = out
         self._arguments = list(arguments)
+        self._store = ["--store", store] if store else []
         self._env = environment(folder, settings)
         self._started = 0
 
@@ -178,9 +188,9 @@ class Live:
         """Start one process, with these options more than application, name and ends."""
         name = name or f"w{self._started}"
         self._started += 1
-        control = self.control
+        control, external = self.control, self.external
         if "--cluster-initializer" not in how:
-            control = free_address()
+            control, external = free_address(), free_address()
             how = (*how, "--my-control", control)
         line = [sys.executable, "-m", "zstream.cli.zworker"]
         line += ["--application-module", str(application or self._application)]
@@ -189,25 +199,29 @@ class Live:
             line += ["--in", ",".join(bound)]
         if self._out:
             line += ["--out", self._out]
-        line += ["--name", name, "--log-format", "text", *how]
+        line += ["--external", external, "--name", name, "--log-format", "text", *how]
         line += ["--", *self._arguments] if self._arguments else []
-        started = Process(name, line, self.folder, self._env, control)
+        started = Process(name, line, self.folder, self._env, control, external)
         key = name
         while key in self.workers:
             key += "'"
         self.workers[key] = started
         return started
 
-    def initializer(self, count: int = 1) -> Process:
-        """The worker that starts the cluster, w0."""
+    def initializer(self, count: int = 1, *how: str) -> Process:
+        """The worker that starts the cluster; w0, when it is the first time."""
         return self.worker(
             *("--cluster-initializer", "--worker-count", str(count), "--control", self.control),
-            *("--data", free_address(), "--external", self.external),
+            *("--data", free_address(), *self._store, *how),
         )
 
-    def start(self, count: int = 1) -> None:
-        """Start the cluster with so many workers, w0 and others, and wait until it is up."""
-        first = self.initializer(count)
+    def start(self, count: int = 1, *how: str) -> None:
+        """Start the cluster with so many workers, w0 and others, and wait until it is up.
+
+        Again after it has ended as a whole: the names go on, the addresses stay.
+        how: further options of the initializer.
+        """
+        first = self.initializer(count, *how)
         for _ in range(count - 1):
             self.worker("--control", self.control)
         first.says(f"is up: {count} worker")
@@ -218,6 +232,11 @@ class Live:
         """Start so many joiners of one batch, which ask at `at` or at w0; does not wait."""
         how = ("--join", at or self.control, "--worker-count", str(batch or count), *how)
         return [self.worker(*how, name=name) for _ in range(count)]
+
+    def kill(self, *names: str) -> None:
+        """SIGKILL to these, or to all; they are gone when it returns."""
+        for worker in [self.workers[name] for name in names] or self.workers.values():
+            worker.kill()
 
     def join_stopped(self) -> tuple[Process, Process]:
         """Two joiners of one batch. The first is stopped when the cluster knows it, so that the
@@ -264,10 +283,21 @@ class Live:
 
     @property
     def cluster(self) -> Cluster:
-        return Cluster(self.external, timedelta(seconds=PATIENCE))
+        """Asked through the first worker that has not ended."""
+        there = [worker for worker in self.workers.values() if not worker.is_over]
+        return self.through(there[0])
+
+    def through(self, worker: Process) -> Cluster:
+        """The cluster, asked through this worker."""
+        return Cluster(worker.external, timedelta(seconds=PATIENCE))
 
     def status(self) -> Status:
         return self.cluster.status()
+
+    def checkpointed(self) -> None:
+        """Wait for a checkpoint that holds all that is here now: the next but one for sure."""
+        wanted = self.status().epoch + 2
+        until(lambda: self.status().epoch >= wanted, self.status)
 
     def phase(self) -> str:
         """Of the rescale under way, or ""."""
