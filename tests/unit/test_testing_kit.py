@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from zstream.errors import Refused, UsageError
-from zstream.testing import end, given, grow, run, shrink, torture
+from zstream.testing import crash, end, given, grow, run, shrink, torture
 from zstream.topology.specs import LengthPrefix, Memory, Stdout, TcpSink, TcpSource
 from zstream.topology.stream import source
 from zstream.topology.topology import TopologyValue
@@ -138,3 +138,23 @@ def test_the_torture_kit_finds_state_that_does_not_travel() -> None:
     topology = TopologyValue("careless", out)
     with pytest.raises(AssertionError, match="seed 0: sink out got"):
         torture(topology, {"votes": [Vote("a", n) for n in range(5)]}, seeds=3)
+
+
+def test_crashes_change_nothing() -> None:
+    """A worker dies, then all, between votes: totals go on from the checkpoint, none is missing
+    and none comes twice."""
+    plain = run(alphabet(), {"alphabet": VOTES})
+    marks = [given("alphabet", *VOTES[:20]), crash("w1"), given("alphabet", *VOTES[20:40])]
+    marks += [crash("w0", "w1"), given("alphabet", *VOTES[40:]), end("alphabet")]
+    stormy = run(alphabet(), marks, workers=2)
+    assert stormy.by_key("totals") == plain.by_key("totals")
+    assert stormy.state("tally") == plain.state("tally")
+    assert "crash" in stormy.story
+
+
+def test_only_who_is_there_can_crash() -> None:
+    """crash("w9") names who could have been meant."""
+    with pytest.raises(UsageError, match="there is no worker w9 to crash; there are w0"):
+        run(alphabet(), [crash("w9")])
+    with pytest.raises(UsageError, match="wants the names"):
+        crash()

@@ -190,8 +190,8 @@ class Rescale:
         table = self._table(number, members, balanced(unbalanced, incarnations))
         self._plan = []
         opened = self._generation(state, table, placement, 0, 0)
-        if state.manifest is None:
-            return opened
+        if state.manifest is None and not state.newest:
+            return opened  # nothing ever was
         run = Run(opened.run + 1)  # the links by which the members met are of the run before
         return replace(opened, run=run, recovers=True, restore=state.manifest)
 

@@ -9,6 +9,7 @@ nothing back, what was sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 from zstream.errors import ConnectorError, InvariantBroken
@@ -127,12 +128,19 @@ class ScriptedReader:
 
 
 class Emitted(NamedTuple):
-    """One record as it arrived outside. epoch: 0 for what was sent at once."""
+    """One record as it arrived outside. epoch: 0 for what was sent at once.
+
+    written: the order in which all workers wrote, which commits do not keep within an epoch.
+    """
 
     at: float
     worker: str
     epoch: int
+    written: int
     record: Any
+
+
+Written = tuple[int, Any]  # in which order, and what
 
 
 Token = list[Any]  # what is prepared is called [sink, epoch, author, how many records]
@@ -151,8 +159,9 @@ class Outlet:
         self.emitted: list[Emitted] = []
         self.commits: dict[tuple[int, int], Sequence[Token]] = {}  # by epoch and author, in order
         self.committing: Callable[[Outlet, int, int, Sequence[Token]], None] = lambda *_: None
+        self.order = count(1)
         self._clock = clock
-        self._prepared: dict[tuple[int, int], list[Any]] = {}
+        self._prepared: dict[tuple[int, int], list[Written]] = {}
         self._is_open = True
         self._wakes: list[Callable[[], None]] = []
 
@@ -176,11 +185,11 @@ class Outlet:
         writer = HoldingWriter if self.holds else SendingWriter
         return writer(self, worker, author)
 
-    def send(self, worker: str, records: Iterable[Any], epoch: int = 0) -> None:
+    def send(self, worker: str, records: Iterable[Written], epoch: int = 0) -> None:
         at = self._clock()
-        self.emitted.extend(Emitted(at, worker, epoch, record) for record in records)
+        self.emitted.extend(Emitted(at, worker, epoch, *written) for written in records)
 
-    def prepare(self, epoch: int, author: int, records: list[Any]) -> Token:
+    def prepare(self, epoch: int, author: int, records: list[Written]) -> Token:
         if (epoch, author) in self._prepared:
             raise InvariantBroken(f"{self.sink}: {author} prepared epoch {epoch} twice")
         self._prepared[epoch, author] = records
@@ -201,9 +210,9 @@ class Outlet:
         if epoch < newest:
             raise InvariantBroken(f"{self.sink}: epoch {epoch} is committed after {newest}")
         self.commits[epoch, author] = outputs
-        for sink, cut, prepared_by, count in outputs:
+        for sink, cut, prepared_by, size in outputs:
             records = self._prepared[cut, prepared_by]
-            if sink != self.sink or prepared_by != author or count != len(records):
+            if sink != self.sink or prepared_by != author or size != len(records):
                 raise InvariantBroken(f"{self.sink}: {author} has not prepared {outputs}")
             self.send(worker, records, epoch)
 
@@ -215,10 +224,10 @@ class _Door:
         self._outlet = outlet
         self._worker = worker
         self._author = author
-        self._gathered: list[Any] = []
+        self._gathered: list[Written] = []
 
     def write(self, records: list[Any]) -> None:
-        self._gathered.extend(records)
+        self._gathered.extend(zip(self._outlet.order, records))  # noqa: B905 - the order is endless
 
     def descriptors(self) -> Sequence[int]:
         return ()

@@ -7,7 +7,7 @@ It is the simulator on the production engine: one seed, virtual time, no sleep, 
 """
 
 from zstream.testing.running import TestRun, run
-from zstream.testing.script import Mark, end, given, grow, shrink
+from zstream.testing.script import Mark, crash, end, given, grow, shrink
 from zstream.testing.torturing import torture
 
-__all__ = ["Mark", "TestRun", "end", "given", "grow", "run", "shrink", "torture"]
+__all__ = ["Mark", "TestRun", "crash", "end", "given", "grow", "run", "shrink", "torture"]

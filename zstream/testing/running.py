@@ -10,10 +10,12 @@ from typing import Any
 
 from zstream.config import Config
 from zstream.errors import InvariantBroken, Refused, UsageError, UserFunctionError
+from zstream.model.membership import RoutingTable
 from zstream.ports.letters import DeadLetter
 from zstream.sim.cluster import Asked, SimulatedCluster
 from zstream.sim.network import Weather
-from zstream.testing.script import End, Given, Grow, Mark, Shrink, script_of
+from zstream.sim.node import SimulatedWorker
+from zstream.testing.script import Crash, End, Given, Grow, Mark, Shrink, script_of
 from zstream.topology.node import Node
 from zstream.topology.plan import Edge, Plan, Step
 from zstream.topology.results import Results
@@ -59,6 +61,8 @@ class TestRun(Results):
         """Keys and states of a stateful operator at the end, over all workers."""
         states: dict[Any, Any] = {}
         for worker in self._cluster.workers:
+            if worker.crash_cause:
+                continue  # what it had is with those who went on
             try:
                 states.update(worker.driver.dataflow.states(operator))
             except KeyError:
@@ -116,6 +120,7 @@ class Player:
         self._joined = 0
         self._asked: Asked | None = None
         self._last_source = ""
+        self._killed: set[str] = set()  # labels of workers that the script has crashed
 
     def play(self, marks: list[Mark]) -> TestRun:
         """Start, do what the marks say, let everything through, stop, and look."""
@@ -153,6 +158,26 @@ class Player:
         elif isinstance(mark, Shrink):
             self._asked = cluster.shrink(count=mark.by)
             cluster.run(cluster.kernel.chance.uniform(0.0, 0.05))
+        elif isinstance(mark, Crash):
+            self._crash(mark.workers)
+
+    def _crash(self, names: tuple[str, ...]) -> None:
+        """Kill these, and start each again under its name, as a supervisor would."""
+        cluster = self.cluster
+        for name in names:
+            worker = cluster.named(name)
+            if worker is None:
+                there_are = ", ".join(worker.member.name for worker in cluster.alive)
+                raise UsageError(f"there is no worker {name} to crash; there are {there_are}.")
+            self._killed.add(worker.label)
+            worker.crash()
+        if cluster.alive:
+            for name in names:
+                cluster.join([name])
+        else:
+            cluster.restart(len(names))
+        self._until(self._is_settled, "recover")
+        self._until(self._is_up, "recover")
 
     def _source(self, source: str) -> None:
         if source not in self._plan.sources:
@@ -175,14 +200,20 @@ class Player:
             self._asked = None
         for worker in self.cluster.alive:
             state = worker.driver.agent.state
+            if any(worker.label in self._killed for worker in self._members(state.table)):
+                return False  # its death was not noticed yet
             if state.open is not None or state.table.member(worker.member.incarnation) is None:
                 return False
         return True
 
+    def _members(self, table: RoutingTable) -> list[SimulatedWorker]:
+        there = {member.incarnation for member in table.members}
+        return [w for w in self.cluster.workers if w.member.incarnation in there]
+
     def _is_quiet(self) -> bool:
         """No record is under way."""
         cluster = self.cluster
-        if any(script.waiting for script in cluster.world.scripts.values()):
+        if any(script.waiting for script in cluster.scripts.values()):
             return not cluster.alive
         return all(worker.driver.dataflow.empty() for worker in cluster.alive)
 
@@ -190,10 +221,10 @@ class Player:
         cluster = self.cluster
 
         def over() -> bool:
-            return any(_failure(cluster)) or done()
+            return any(_failure(cluster, self._killed)) or done()
 
         ended = cluster.kernel.run(cluster.kernel.now + PATIENCE, over)
-        for stopped, says in _failure(cluster):
+        for stopped, says in _failure(cluster, self._killed):
             where = f"{says}\n{cluster.kernel.story(40)}"
             raise UserFunctionError(where) if stopped else InvariantBroken(where)
         if not ended:
@@ -205,19 +236,20 @@ class Player:
         values: dict[str, list[Any]] = {}
         keys: dict[str, list[Any]] = {}
         for sink in self._plan.sinks:
-            records = [emitted.record for emitted in self.cluster.outlet(sink).emitted]
+            emitted = sorted(self.cluster.outlet(sink).emitted, key=lambda each: each.written)
+            records = [each.record for each in emitted]
             if sink in self._keyed:
                 keys[sink] = [record[0] for record in records]
                 records = [record[1] for record in records]
             values[sink] = records
-        letters = [letter for worker in self.cluster.workers for letter in worker.letters]
+        letters = [emitted.record for emitted in self.cluster.letters.emitted]
         return TestRun(values, keys, letters, self.cluster)
 
 
-def _failure(cluster: SimulatedCluster) -> list[tuple[bool, str]]:
+def _failure(cluster: SimulatedCluster, killed: set[str]) -> list[tuple[bool, str]]:
     """(whether it was the user's function, what is to be said) of workers that ended badly."""
     failures = []
-    for worker in cluster.workers:
+    for worker in (worker for worker in cluster.workers if worker.label not in killed):
         if worker.crash_cause:
             failures.append((False, f"{worker.label} {worker.crash_cause}"))
         elif worker.exit is not None and worker.exit.code != 0:

@@ -11,7 +11,7 @@ from zstream.errors import UsageError
 
 @dataclass(frozen=True)
 class Mark:
-    """One thing that happens; made by given, end, grow and shrink."""
+    """One thing that happens; made by given, end, grow, shrink and crash."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,13 @@ class Shrink(Mark):
     by: int
 
 
+@dataclass(frozen=True)
+class Crash(Mark):
+    """These workers die, and are started again under their names."""
+
+    workers: tuple[str, ...]
+
+
 def given(source: str, *records: Any) -> Mark:
     """These records come in at `source`, as its decode would give them."""
     return Given(source, records)
@@ -61,6 +68,14 @@ def grow(by: int = 1) -> Mark:
 def shrink(by: int = 1) -> Mark:
     """So many workers leave while records flow, or as many as may. Raises Refused for none."""
     return Shrink(_positive("shrink", by))
+
+
+def crash(*workers: str) -> Mark:
+    """These workers ("w0", "w1" ...) die at once, and are started again under their names. All of
+    them: the cluster starts again from its store. Raises UsageError for one that is not there."""
+    if not workers:
+        raise UsageError("crash() wants the names of workers.")
+    return Crash(workers)
 
 
 def script_of(script: Iterable[Mark] | Mapping[str, Iterable[Any]]) -> list[Mark]:

@@ -1,7 +1,8 @@
 """Torture: what must not make a difference makes none.
 
 The kit is modelled on Hazelcast Jet's TestSupport: batches of one, a snapshot and restore of all
-state after every turn, a network that takes one frame and then none, and workers that come and go.
+state after every turn, a network that takes one frame and then none, and workers that come, go and
+die.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from zstream.config import Config
 from zstream.sim.kernel import Kernel
 from zstream.sim.network import Weather
 from zstream.testing.running import Player, TestRun, run
-from zstream.testing.script import Mark, end, given, grow, shrink
+from zstream.testing.script import Mark, crash, end, given, grow, shrink
 from zstream.topology.topology import TopologyValue
 
+CRASHES_MAX = 2  # in one run; each costs a few virtual seconds
 RESCALES_MAX = 5  # in one run, at steps that the seed draws
 WORKERS_MAX = 4
 
@@ -54,11 +56,11 @@ def _tortured(topology: TopologyValue, inputs: Mapping[str, Sequence[Any]], seed
     workers = drawn.chance.choice([1, 2, 3])
     player = Player(topology, workers, seed, NARROW, Weather(pipe_frames=1))
     player.cluster.world.watch = lambda worker: worker.driver.dataflow.rehearse()
-    return player.play(_script(inputs, drawn))
+    return player.play(_script(inputs, workers, drawn))
 
 
-def _script(inputs: Mapping[str, Sequence[Any]], drawn: Kernel) -> list[Mark]:
-    """Records one by one, a few rescales among them."""
+def _script(inputs: Mapping[str, Sequence[Any]], workers: int, drawn: Kernel) -> list[Mark]:
+    """Records one by one, a few rescales and crashes among them."""
     marks: list[Mark] = [
         given(source, record) for source, records in inputs.items() for record in records
     ]
@@ -73,6 +75,10 @@ def _script(inputs: Mapping[str, Sequence[Any]], drawn: Kernel) -> list[Mark]:
                 joined -= 1
             else:
                 joined += 1
+    for _ in range(drawn.chance.randint(0, CRASHES_MAX)):
+        names = [f"w{number}" for number in range(workers)]  # joiners may have left by then
+        some = drawn.chance.sample(names, drawn.chance.randint(1, workers))
+        marks.insert(drawn.chance.randint(0, len(marks)), crash(*sorted(some)))
     return [*marks, *(end(source) for source in inputs)]
 
 
