@@ -4,8 +4,9 @@
     frozen   what was recent at the cut: written while an epoch is open, then moved into the base
     base     everything else
 
-A key's state is in the first layer that has one. So what changed is known without a look at each
-record: it is what is recent. Before the first cut there is one dict, which is recent and base.
+A key's state is in the first layer that has one; None stands for none. So what changed is known
+without a look at each record: it is what is recent. Before the first cut there is one dict, which
+is recent and base.
 
 While an epoch is written nothing that is frozen changes, nor what stands in a key group that is
 written whole: a state that the next batch may change in place is copied first, and the copy goes
@@ -42,7 +43,7 @@ class KeyedState:
 
     def __init__(self, group_of: Mapping[Any, int], registry: Registry) -> None:
         self.base: dict[Any, Any] = {}
-        self.frozen: dict[Any, Any] = {}  # None: the key went since the cut
+        self.frozen: dict[Any, Any] = {}
         self.recent = self.base
         self.writing: Writing | None = None
         self._group_of = group_of
@@ -50,8 +51,9 @@ class KeyedState:
         self._keys_of: dict[int, dict[Any, None]] = {}  # a dict, because it keeps the order
         self._gone: dict[int, dict[Any, None]] = {}  # by group, keys that went since the cut
         self._gone_before: dict[int, dict[Any, None]] = {}  # those before, not in a manifest yet
+        self._recent_groups: list[int] = []  # of the keys in `recent`, in order; the last may lack
+        self._frozen_groups: list[int] = []
         self._is_changed_in_place = False
-        self._has_dropped = False  # something in `frozen` is None
 
     def __len__(self) -> int:
         return sum(map(len, self._keys_of.values()))
@@ -88,10 +90,19 @@ class KeyedState:
         }
         copies = self._copied(list(found), list(found.values()), refuse)
         for key, copy in zip(found, copies, strict=True):
-            recent[key] = found[key] if copy is None else copy
+            recent[key] = copy
             if copy is None:
                 writing.keep(key, None)
-                self._drop_below(key)
+                self._drop(key)
+                recent[key] = found[key]
+
+    def place(self) -> None:
+        """A batch was applied. Note the key groups of what has become recent: now they are still
+        known, while at the next cut they might have to be computed, all at once.
+        """
+        if self.is_tracked and (count := len(self.recent) - len(self._recent_groups)):
+            keys = list(islice(reversed(self.recent), count))
+            self._recent_groups.extend(map(self._group_of.__getitem__, reversed(keys)))
 
     def failed(self, key: Any) -> None:
         """A step raised: it may have changed the key's state in place before."""
@@ -112,12 +123,11 @@ class KeyedState:
         del keys[key]
         if not keys:
             del self._keys_of[group]
-        self.recent.pop(key, None)
         if self.is_tracked:
             if self.writing is not None and (state := self.writing.state_of(key)) is not None:
                 self.writing.keep(key, state)
-            self._drop_below(key)
             self._gone.setdefault(group, {})[key] = None
+        self._drop(key)
 
     # ------------------------------------------------------------ epochs
 
@@ -140,34 +150,43 @@ class KeyedState:
         """The cut: what changed is to be written, and these key groups whole."""
         self.track()
         self.merge(len(self.frozen))
+        self.place()
         self.frozen, self.recent = self.recent, {}
+        self._frozen_groups, self._recent_groups = self._recent_groups, []
         self._gone_before, self._gone = self._gone, {}
         self.writing = Writing(
-            self.frozen, self.base, self._gone_before, self._keys_of, self._group_of, bases
+            self.frozen,
+            self._frozen_groups,
+            self.base,
+            self._gone_before,
+            self._keys_of,
+            self._group_of,
+            bases,
         )
 
     def confirm(self) -> None:
         """What was written is in a manifest; `merge` does the rest."""
         self.writing = None
+        self._frozen_groups = []
         self._gone_before = {}
 
     def merge(self, count: int) -> None:
         """Move up to so many states that are in a manifest into the base."""
-        rows = list(starmap(self.frozen.popitem, repeat((), min(count, len(self.frozen)))))
-        if self._has_dropped:
-            rows = [row for row in rows if row[1] is not None]
-            self._has_dropped = bool(self.frozen)
-        self.base.update(rows)
+        rows = starmap(self.frozen.popitem, repeat((), min(count, len(self.frozen))))
+        self.base.update(row for row in rows if row[1] is not None)
 
     def put_back(self) -> None:
         """The epoch counts for nothing: what it was to write belongs to the next one."""
         self.writing = None
+        self.place()
+        self._frozen_groups.extend(
+            group
+            for key, group in zip(self.recent, self._recent_groups, strict=True)
+            if key not in self.frozen
+        )
         self.frozen.update(self.recent)
-        if self._has_dropped:
-            self.recent = {key: state for key, state in self.frozen.items() if state is not None}
-        else:
-            self.recent = self.frozen
-        self.frozen, self._has_dropped = {}, False
+        self.recent, self.frozen = self.frozen, {}
+        self._recent_groups, self._frozen_groups = self._frozen_groups, []
         for group, keys in self._gone_before.items():
             here = self._keys_of.get(group, {})
             gone = self._gone.setdefault(group, {})
@@ -243,14 +262,14 @@ class KeyedState:
     def drop(self, group: KeyGroup) -> None:
         """Forget the group; somebody else holds it now. No epoch is open."""
         for key in self._keys_of.pop(group, ()):
-            for layer in (self.recent, self.frozen, self.base):
-                layer.pop(key, None)
+            self._drop(key)
         self._gone.pop(group, None)
 
     def clear(self) -> None:
         """Forget everything."""
         self.base = self.recent = {}
-        self.frozen, self._has_dropped = {}, False
+        self.frozen = {}
+        self._recent_groups, self._frozen_groups = [], []
         self.writing = None
         self._keys_of.clear()
         self._gone, self._gone_before = {}, {}
@@ -287,12 +306,13 @@ class KeyedState:
 
     # ------------------------------------------------------------ inside
 
-    def _drop_below(self, key: Any) -> None:
-        """Nothing below the recent layer is the key's state any more."""
-        if key in self.frozen:
-            self.frozen[key] = None
-            self._has_dropped = True
+    def _drop(self, key: Any) -> None:
+        """The key has no state any more. In dicts whose order counts, None takes its place."""
         self.base.pop(key, None)
+        if self.is_tracked:
+            for layer in (self.recent, self.frozen):
+                if key in layer:
+                    layer[key] = None
 
     def _copied(self, keys: list[Any], states: list[Any], refuse: Refuse) -> list[Any]:
         copied = self._registry.unpack_column

@@ -4,21 +4,17 @@ Records go on changing states while this is written, and nobody waits for it: wh
 not changed (see `keyed_state`), and of what goes the state is kept here.
 
     kept     states of keys that went before they were written
-    bases    key groups that are written whole (True), or searched for what is frozen (False)
+    bases    key groups that are written whole
     frozen   what changed between the cut before and this one
     gone     keys that went between the two
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain, compress, islice, repeat
 from operator import is_not
 from typing import Any, NamedTuple
-
-from zstream.model.keys import KEYS_CACHED_MAX
-
-SEARCHED_FROM = 8  # where one key in so many changed, all key groups are searched for them
 
 
 class Slice(NamedTuple):
@@ -36,6 +32,8 @@ class Slice(NamedTuple):
 class Writing:
     """One epoch. frozen, base, gone, keys_of: those of the `KeyedState`, looked at only.
 
+    groups: the key groups of what is frozen, in its order.
+
     Everything comes in the order of dicts, so the same records give the same parts. Few rows may
     come twice, with the same state.
     """
@@ -43,9 +41,10 @@ class Writing:
     def __init__(
         self,
         frozen: Mapping[Any, Any],
+        groups: Iterable[int],
         base: Mapping[Any, Any],
         gone: Mapping[int, Collection[Any]],
-        keys_of: Mapping[int, Collection[Any]],
+        keys_of: Mapping[int, Iterable[Any]],
         group_of: Mapping[Any, int],
         bases: Iterable[int],
     ) -> None:
@@ -54,14 +53,10 @@ class Writing:
         self._keys_of = keys_of
         self._group_of = group_of
         self._kept: dict[Any, Any] = {}
-        self._bases = dict.fromkeys(sorted(bases), True)
-        self._of_group: list[Any] = []  # what is left of the group that is being written
+        self._bases = dict.fromkeys(sorted(bases))
+        self._of_base: list[Any] = []  # what is left of the base that is being written
         self._frozen_left = len(frozen)
-        count = sum(map(len, keys_of.values()))
-        if KEYS_CACHED_MAX < count < len(frozen) * SEARCHED_FROM:
-            # Which group a key is in is cheap to ask for while all are cached, or for few keys.
-            self._bases = {**dict.fromkeys(sorted(keys_of), False), **self._bases}
-            self._frozen_left = 0
+        self._frozen_groups = iter(groups)
         self._frozen_keys = iter(frozen)
         self._frozen_states = iter(frozen.values())
         self._gone_left = sum(map(len, gone.values()))
@@ -79,7 +74,7 @@ class Writing:
         if not self.is_pending:
             return None
         state = self._frozen.get(key)
-        if state is None and self._bases.get(self._group_of[key], False):
+        if state is None and self._bases and self._group_of[key] in self._bases:
             state = self._base.get(key)
         return state
 
@@ -92,7 +87,7 @@ class Writing:
         if self._kept:
             return self._take_kept(count)
         if self._bases:
-            return self._take_groups(count)
+            return self._take_bases(count)
         if self._frozen_left:
             return self._take_frozen(count)
         rows = list(islice(self._gone, count))
@@ -104,37 +99,34 @@ class Writing:
     def _take_kept(self, count: int) -> Slice:
         rows = [self._kept.popitem() for _ in range(min(count, len(self._kept)))]
         keys = [key for key, _ in rows]
-        return Slice(self._groups_of(keys), None, keys, [state for _, state in rows])
+        groups = [self._group_of[key] for key in keys]
+        return Slice(groups, None, keys, [state for _, state in rows])
 
-    def _take_groups(self, count: int) -> Slice:
-        """Key group by key group: all that was there at the cut, or what is frozen of it."""
+    def _take_bases(self, count: int) -> Slice:
+        """Group by group, of the keys that are there now those that were there at the cut."""
         counts: dict[int, int] = {}
         keys: list[Any] = []
         states: list[Any] = []
         while self._bases and len(keys) < count:
             group = next(iter(self._bases))
-            left = self._of_group = self._of_group or self._opened(group)
+            left = self._of_base = self._of_base or list(self._keys_of.get(group, ()))
             some = left[len(keys) - count :]  # the last ones
             del left[len(keys) - count :]
             if not left:
                 del self._bases[group]
-            some, found = _with_state(some, self._states_at_cut(some))
+            some, found = _with_state(self._states_at_cut(some), some)
             counts[group] = counts.get(group, 0) + len(some)
             keys += some
             states += found
         return Slice(list(counts), list(counts.values()), keys, states)
 
-    def _opened(self, group: int) -> list[Any]:
-        keys = self._keys_of.get(group, ())
-        return list(keys if self._bases[group] else filter(self._frozen.__contains__, keys))
-
     def _take_frozen(self, count: int) -> Slice:
         count = min(count, self._frozen_left)
         self._frozen_left -= count
-        keys, states = _with_state(
-            list(islice(self._frozen_keys, count)), list(islice(self._frozen_states, count))
-        )
-        return Slice(self._groups_of(keys), None, keys, states)
+        columns = (self._frozen_states, self._frozen_keys, self._frozen_groups)
+        states, keys, groups = (list(islice(column, count)) for column in columns)
+        keys, states, groups = _with_state(states, keys, groups)
+        return Slice(groups, None, keys, states)
 
     def _states_at_cut(self, keys: list[Any]) -> list[Any]:
         base_of = self._base.get
@@ -146,13 +138,11 @@ class Writing:
             for key, state in zip(keys, frozen, strict=True)
         ]
 
-    def _groups_of(self, keys: list[Any]) -> list[int]:
-        return list(map(self._group_of.__getitem__, keys))
 
-
-def _with_state(keys: list[Any], states: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Without the keys that were not there at the cut, or are kept."""
+def _with_state(states: list[Any], keys: list[Any], *columns: list[Any]) -> Iterator[list[Any]]:
+    """Keys, states and what goes with them, without the keys that were not there at the cut, or
+    are kept.
+    """
     flags = list(map(is_not, states, repeat(None)))
-    if all(flags):
-        return keys, states
-    return list(compress(keys, flags)), list(compress(states, flags))
+    everything = (keys, states, *columns)
+    return iter(everything) if all(flags) else (list(compress(c, flags)) for c in everything)

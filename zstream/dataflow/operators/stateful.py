@@ -63,6 +63,7 @@ class StatefulMap:
                 if last is not None:
                     self._errors.failed(last, keys[row], batch.values[row])
                     failed.append(row)
+        self.state.place()
         if outputs:
             self._push(self._joined(kept(batch, failed), outputs))
 
