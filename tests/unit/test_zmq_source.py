@@ -17,8 +17,9 @@ import zmq
 from zstream.client import Producer
 from zstream.client.offering import Offering
 from zstream.config import Config
+from zstream.connectors import zmq_producers
 from zstream.connectors.registry import open_reader
-from zstream.connectors.zmq_producers import WINDOW_BYTES_MAX
+from zstream.connectors.zmq_producers import WINDOW_BYTES_MAX, ProducerBook
 from zstream.connectors.zmq_source import ZmqReader
 from zstream.errors import (
     ClusterTimeout,
@@ -335,12 +336,12 @@ def raw_producer(address: str) -> Iterator[zmq.Socket[bytes]]:
         context.destroy(linger=0)
 
 
-def test_a_gap_is_answered_with_a_new_stream_and_seen_records_are_dropped() -> None:
+def test_a_gap_is_answered_with_a_new_attempt_and_seen_records_are_dropped() -> None:
     """What a producer in another language has to reckon with."""
     with reading() as reader, Engine(reader) as engine, raw_producer(reader.address) as dealer:
 
-        def say(stream: int, first: int, *records: bytes) -> None:
-            dealer.send(encode(Offer("prices", "desk", 7, stream, first, list(records))))
+        def say(attempt: int, first: int, *records: bytes) -> None:
+            dealer.send(encode(Offer("prices", "desk", 7, attempt, first, list(records))))
 
         def hear() -> SourceState:
             state = decode(dealer.recv())
@@ -351,14 +352,14 @@ def test_a_gap_is_answered_with_a_new_stream_and_seen_records_are_dropped() -> N
         began = hear()
         assert (began.resume_from, began.acknowledged) == (1, 0)
         assert began.bytes_allowed > 0
-        say(began.stream, 1, b"1", b"2")
-        say(began.stream, 4, b"4")  # 3 was left out
+        say(began.attempt, 1, b"1", b"2")
+        say(began.attempt, 4, b"4")  # 3 was left out
         again = hear()
-        while again.stream == began.stream:
+        while again.attempt == began.attempt:
             again = hear()  # it acknowledged 2 first
         assert again.resume_from == 3
-        say(began.stream, 3, b"old stream")
-        say(again.stream, 2, b"2", b"3")  # 2 was seen
+        say(began.attempt, 3, b"old attempt")
+        say(again.attempt, 2, b"2", b"3")  # 2 was seen
         state = again
         while state.acknowledged < 3:
             state = hear()
@@ -374,7 +375,7 @@ def test_who_sends_more_than_allowed_is_refused() -> None:
         assert isinstance(state, SourceState)
         for number in (1, 2):  # the first one is more than everything that is allowed
             large = [bytes(state.bytes_allowed)]
-            dealer.send(encode(Offer("prices", "desk", 7, state.stream, number, large)))
+            dealer.send(encode(Offer("prices", "desk", 7, state.attempt, number, large)))
         deadline = time.monotonic() + DEADLINE
         while not reader.refused_messages and time.monotonic() < deadline:
             reader._receive()  # as `read`, but nothing is given to the engine: no more is allowed
@@ -443,3 +444,66 @@ def test_a_program_that_forgets_to_close_can_end() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
     )
     assert run.stdout == "done\n"
+
+
+def book() -> ProducerBook:
+    return ProducerBook("prices", 1000)
+
+
+def answers(of: ProducerBook) -> list[object]:
+    outbox, of.outbox = of.outbox, []
+    return [decode(message) for _, message in outbox]
+
+
+def hello(producer: str, attempt: int = 0, *records: bytes) -> bytes:
+    return encode(Offer("prices", producer, 7, attempt, 1, list(records)))
+
+
+def test_a_new_producer_above_the_limit_is_refused_and_no_old_one_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only an id that never sent anything makes room, when its connection is silent."""
+    monkeypatch.setattr(zmq_producers, "PRODUCERS_MAX", 2)
+    source = book()
+    source.on_message(b"1", hello("a"), 0.0)
+    source.on_message(b"2", hello("b"), 0.0)
+    (first, _) = answers(source)
+    assert isinstance(first, SourceState)
+    source.on_message(b"1", hello("a", first.attempt, b"record"), 0.0)
+    source.on_message(b"3", hello("c"), 0.0)
+    (refusal,) = answers(source)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "too_many_producers"
+    source.forget_silent(100.0)
+    source.on_message(b"3", hello("c"), 100.0)
+    assert isinstance(answers(source)[0], SourceState)
+    source.on_message(b"4", hello("d"), 100.0)
+    assert isinstance(answers(source)[0], Refusal)
+    assert source.take(10, 1000) == [b"record"]
+    assert source.position() == {"a": 1}
+
+
+def test_many_producers_share_what_may_be_sent_ahead() -> None:
+    """Each has less than one alone, and never too little to work with."""
+    source = book()
+    allowed = []
+    for number in range(1000):
+        source.on_message(b"%d" % number, hello(f"desk-{number}"), 0.0)
+        (state,) = answers(source)
+        assert isinstance(state, SourceState)
+        allowed.append(state.bytes_allowed)
+    assert allowed[0] == WINDOW_BYTES_MAX
+    assert allowed == sorted(allowed, reverse=True)
+    assert allowed[-1] == zmq_producers.WINDOW_BYTES_MIN
+
+
+def test_the_spec_needs_a_function_and_an_address() -> None:
+    """As the specs of other systems do; the sentences name the option."""
+    with pytest.raises(UsageError, match="ZmqSource: decode must be a function"):
+        ZmqSource("utf-8")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="Say --in prices@HOST:PORT"):
+        open_reader(ZmqSource(bytes.decode), "prices", None)
+    with contextlib.closing(
+        open_reader(ZmqSource(bytes.decode, address="127.0.0.1:0"), "prices", None)
+    ) as reader:
+        assert reader.position() == {}

@@ -64,7 +64,7 @@ def broken(kind: int, fields: object, version: int = 1) -> bytes:
         (broken(9, []), "unknown kind 9"),
         (b"zo\x01\x02\xc1", "cannot be read"),
         (broken(2, [1, 2, 3]), "must have 4 fields"),
-        (broken(2, {"stream": 1}), "must have 4 fields"),
+        (broken(2, {"attempt": 1}), "must have 4 fields"),
         (broken(1, ["", "b", 3, 4, 5, []]), "field 1"),
         (broken(1, ["a", "b" * 256, 3, 4, 5, []]), "field 2"),
         (broken(1, ["a", "b", 0, 4, 5, []]), "field 3"),

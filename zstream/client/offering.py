@@ -36,9 +36,9 @@ class Offering:
         self._producer = producer
         self._session = session
         self._kept: list[bytes] = []  # the first has the number after `acknowledged`
-        self._stream = 0
+        self._attempt = 0
         self._next = 1  # the number to be offered next
-        self._sent_bytes = 0  # in this stream
+        self._sent_bytes = 0  # in this attempt
         self._allowed_bytes = 0
 
     @property
@@ -61,7 +61,7 @@ class Offering:
 
     def next_offer(self) -> Offer | None:
         """What is to be sent now, again until `sent` is called; None for nothing."""
-        if not self._stream or self.is_all_sent or self._sent_bytes >= self._allowed_bytes:
+        if not self._attempt or self.is_all_sent or self._sent_bytes >= self._allowed_bytes:
             return None
         return self._offer_of(list(piece(self._kept, self._next - self.acknowledged - 1)))
 
@@ -83,17 +83,19 @@ class Offering:
             self._on_state(message)
 
     def _offer_of(self, records: list[bytes]) -> Offer:
-        return Offer(self._source, self._producer, self._session, self._stream, self._next, records)
+        return Offer(
+            self._source, self._producer, self._session, self._attempt, self._next, records
+        )
 
     def _on_state(self, state: SourceState) -> None:
-        self.is_held_back = not state.stream
+        self.is_held_back = not state.attempt
         if self.is_held_back:
-            self._stream = 0
+            self._attempt = 0
             return
         if self.resume_from is None:
             self.resume_from = self._next = state.resume_from
             self.acknowledged = state.resume_from - 1
-        if state.stream != self._stream and not self._begin(state):
+        if state.attempt != self._attempt and not self._begin(state):
             return
         self._allowed_bytes = max(self._allowed_bytes, state.bytes_allowed)
         if state.acknowledged > self.last:
@@ -106,7 +108,7 @@ class Offering:
             self._next = max(self._next, self.acknowledged + 1)
 
     def _begin(self, state: SourceState) -> bool:
-        """A new stream; False when what it asks for is not here."""
+        """A new attempt; False when what it asks for is not here."""
         if state.resume_from <= self.acknowledged:
             self._fail(
                 ConnectorError(
@@ -120,7 +122,7 @@ class Offering:
         if state.resume_from > self.last + 1:
             self._fail_for_others(state.resume_from - 1)
             return False
-        self._stream = state.stream
+        self._attempt = state.attempt
         self._next = state.resume_from
         self._sent_bytes = self._allowed_bytes = 0
         return True
@@ -135,6 +137,6 @@ class Offering:
         )
 
     def _fail(self, fault: ZstreamError) -> None:
-        self._stream = 0
+        self._attempt = 0
         if self.fault is None:
             self.fault = fault

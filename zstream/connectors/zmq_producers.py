@@ -1,8 +1,8 @@
 """Which producers a ZeroMQ source knows, and how far it has read each: pure, no socket, no clock.
 
-Each producer id has records numbered from 1. A producer offers them in *streams*: the source says
-"from number n on, in stream s", and takes from then on only the next number of that stream, so
-what was under way before it said so does no harm. A new stream begins when
+Each producer id has records numbered from 1. A producer offers them in *attempts*: the source says
+"from number n on, in attempt a", and takes from then on only the next number of that attempt, so
+what was under way before it said so does no harm. A new attempt begins when
 
     a producer connects, also again: what the broken connection held is gone,
     a number was left out,
@@ -56,28 +56,28 @@ class _Producer:
     session: int = 0  # the newest; 0: none yet
     welcomed: int = 0  # the newest session that was told where to go on
     heard_at: float = 0.0
-    stream: int = 0  # 0: none open
-    resume_from: int = 1  # where the stream began
-    bytes_received: int = 0  # in the stream
-    bytes_allowed: int = 0  # in the stream, as it was told
+    attempt: int = 0  # 0: none open
+    resume_from: int = 1  # where the attempt began
+    bytes_received: int = 0  # in the attempt
+    bytes_allowed: int = 0  # in the attempt, as it was told
     bytes_queued: int = 0  # received and not given
 
 
 class ProducerBook:
     """Takes in messages, gives out records; what is to be sent is put into `outbox`.
 
-    source: the name that producers must say. stream: the first stream's number, drawn, so that a
+    source: the name that producers must say. attempt: the first attempt's number, drawn, so that a
     source that was opened anew is told from this one.
     outbox: (connection, message), to be sent best effort: whatever is lost is asked for again.
     refused: sentences, for the log.
     """
 
-    def __init__(self, source: str, stream: int) -> None:
+    def __init__(self, source: str, attempt: int) -> None:
         self.outbox: list[tuple[bytes, bytes]] = []
         self.refused: list[str] = []
         self.was_heard = False
         self._source = source
-        self._stream = stream
+        self._attempt = attempt
         self._producers: dict[str, _Producer] = {}
         self._connected = 0
         self._queue: deque[tuple[_Producer, Sequence[bytes]]] = deque()
@@ -156,10 +156,10 @@ class ProducerBook:
             producer.acknowledged = number
             if not producer.connection:
                 continue
-            if producer.stream:
+            if producer.attempt:
                 self._tell(producer)
             elif number >= producer.received:
-                self._open_stream(producer)
+                self._begin_attempt(producer)
 
     def seek(self, position: Any) -> None:
         """Give what comes after `position` again; None: all."""
@@ -172,7 +172,7 @@ class ProducerBook:
             producer.given = producer.received = producer.acknowledged = at
             producer.bytes_queued = 0
             if producer.connection:
-                self._open_stream(producer)
+                self._begin_attempt(producer)
 
     # ---- one offer
 
@@ -204,7 +204,7 @@ class ProducerBook:
         producer.heard_at = now
         if (connection, offer.session) != (producer.connection, producer.session):
             self._connect(producer, connection, offer.session)
-        elif not producer.stream or offer.stream != producer.stream:
+        elif not producer.attempt or offer.attempt != producer.attempt:
             if not offer.records:
                 self._tell(producer)
         else:
@@ -218,16 +218,16 @@ class ProducerBook:
             self._connected += 1
         producer.connection, producer.session = connection, session
         if session == producer.welcomed or producer.received == producer.acknowledged:
-            self._open_stream(producer)
+            self._begin_attempt(producer)
         else:
-            producer.stream = 0
+            producer.attempt = 0
             self._tell(producer)
 
     def _receive(self, producer: _Producer, offer: Offer) -> None:
-        """An offer of the open stream: what is new in it is queued."""
+        """An offer of the open attempt: what is new in it is queued."""
         seen = producer.received + 1 - offer.first
         if seen < 0:
-            self._open_stream(producer)  # a number was left out
+            self._begin_attempt(producer)  # a number was left out
             return
         if not offer.records:
             self._tell(producer)
@@ -237,7 +237,7 @@ class ProducerBook:
                 producer.connection,
                 "more_than_allowed",
                 f"the producer {producer.name} sent more than the source {self._source} allowed.",
-                "It must wait while bytes_allowed of the stream are sent.",
+                "It must wait while bytes_allowed of the attempt are sent.",
             )
             producer.session += 1  # nothing of this one counts any more
             self._disconnect(producer)
@@ -251,10 +251,10 @@ class ProducerBook:
 
     # ---- what is told to a producer
 
-    def _open_stream(self, producer: _Producer) -> None:
+    def _begin_attempt(self, producer: _Producer) -> None:
         """All that is under way no longer counts; go on with the number after the received."""
-        self._stream += 1
-        producer.stream = self._stream
+        self._attempt += 1
+        producer.attempt = self._attempt
         producer.welcomed = producer.session
         producer.resume_from = producer.received + 1
         producer.bytes_received = producer.bytes_allowed = 0
@@ -270,20 +270,20 @@ class ProducerBook:
     def _allow_more(self, producer: _Producer) -> None:
         """Say so when it is worth a message; the producer has half a window left until then."""
         more = self._allowed(producer) - producer.bytes_allowed
-        if producer.connection and producer.stream and more >= self._window() // 2:
+        if producer.connection and producer.attempt and more >= self._window() // 2:
             self._tell(producer)
 
     def _tell(self, producer: _Producer) -> None:
         producer.bytes_allowed = max(producer.bytes_allowed, self._allowed(producer))
         state = SourceState(
-            producer.stream, producer.resume_from, producer.acknowledged, producer.bytes_allowed
+            producer.attempt, producer.resume_from, producer.acknowledged, producer.bytes_allowed
         )
         self.outbox.append((producer.connection, encode(state)))
 
     def _disconnect(self, producer: _Producer) -> None:
         if producer.connection:
             self._connected -= 1
-        producer.connection, producer.stream = b"", 0
+        producer.connection, producer.attempt = b"", 0
 
     def _refuse_displaced(self, connection: bytes, producer: _Producer) -> None:
         self._refuse(

@@ -39,14 +39,14 @@ class Offer(NamedTuple):
     """Producer to source. records: numbered from `first` on.
 
     session: when the producer was made, in nanoseconds since 1970: a program that was started
-    again is told from one that only connected again, and the newer from the older. stream: as the
+    again is told from one that only connected again, and the newer from the older. attempt: as the
     newest SourceState said, 0 before it.
     """
 
     source: str
     producer: str
     session: int
-    stream: int
+    attempt: int
     first: int
     records: Sequence[bytes]
 
@@ -54,13 +54,13 @@ class Offer(NamedTuple):
 class SourceState(NamedTuple):
     """Source to producer.
 
-    stream: a new one means: send from `resume_from` on, with this stream's number. 0: wait, what
+    attempt: a new one means: send from `resume_from` on, with this attempt's number. 0: wait, what
     an earlier session sent is not safe yet. acknowledged: up to here records are in a decided
-    checkpoint and never asked for again. bytes_allowed: `weight` of all records of this stream
+    checkpoint and never asked for again. bytes_allowed: `weight` of all records of this attempt
     that may be sent; an offer may begin while less than that was sent.
     """
 
-    stream: int
+    attempt: int
     resume_from: int
     acknowledged: int
     bytes_allowed: int
