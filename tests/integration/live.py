@@ -294,6 +294,10 @@ class Live:
     def status(self) -> Status:
         return self.cluster.status()
 
+    def said(self) -> str:
+        """By all workers so far."""
+        return "\n".join(worker.log for worker in self.workers.values())
+
     def checkpointed(self) -> None:
         """Wait for a checkpoint that holds all that is here now: the next but one for sure."""
         wanted = self.status().epoch + 2
