@@ -25,7 +25,7 @@ class Around:
         self.said: list[tuple[str, str, Mapping[str, Any]]] = []
         self.wakes = 0
         self._rung = threading.Semaphore(0)
-        self.desk = ThreadedCheckpointDesk(self._ring, self._say)
+        self.desk = ThreadedCheckpointDesk(self._ring, self._say, lambda url: FileStore(url))
 
     def _ring(self) -> None:
         self.wakes += 1

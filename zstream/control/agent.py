@@ -38,6 +38,7 @@ from zstream.control.events import (
     LocalChanged,
     LogAnswered,
     MessageReceived,
+    SavepointCopied,
     Say,
     Stop,
     StoreOpened,
@@ -206,6 +207,9 @@ class Agent:
             self._membership.switch(event.opened, now)
         elif isinstance(event, StoreOpened):
             self._terms.on_store(event.path)
+        elif isinstance(event, SavepointCopied):
+            if self.leader is not None:
+                self.leader.savepoints.on_copied(event, now)
         else:
             self._on_leave(event, now)
         if self.leader is not None:
@@ -314,10 +318,8 @@ class Agent:
         elif isinstance(message, LeaderHeard):
             if self._terms.beginning:
                 self._terms.is_alive()
-            elif message.heard_ms_ago < self._config.lease_ms:
-                self.election.leader_heard(now - message.heard_ms_ago / 1000)
             else:
-                self.election.member_hears_nobody(envelope.sender)
+                self.election.member_answers(envelope.sender, message.heard_ms_ago / 1000, now)
         elif isinstance(message, HandOver):
             if self._obeys(envelope) and self._is_member() and self.log.idle:
                 self._terms.open(f"{self.state.leader_name} leaves and has handed over")
@@ -345,8 +347,7 @@ class Agent:
         if envelope.term < self.state.term:
             return
         self._terms.open_store(tail.store)
-        folded = self.log.on_records(tail.first, tail.records)
-        self._on_folded(folded, now)
+        self._on_folded(self.log.on_records(tail.first, tail.records), now)
         if self._obeys(envelope):
             self.election.leader_heard(now)
             if self.planning != tail.planning:
@@ -379,8 +380,9 @@ class Agent:
         leader = self.state.person(self.state.leader)
         if leader is not None and self._joining is None:
             self._send(leader.control, Forwarded("", b"", request))
-        heard = JoinReply(request.request, "waiting", "", "", "", self.state.cluster, "")
-        self._send(address, heard)
+        self._send(
+            address, JoinReply(request.request, "waiting", "", "", "", self.state.cluster, "")
+        )
 
     def _reply_to_joiner(self, address: str, reply: JoinReply) -> None:
         self._send(address, replace(reply, cluster=self.state.cluster, store=self._terms.store))
@@ -414,8 +416,9 @@ class Agent:
         if isinstance(forwarded.request, JoinRequest):
             self._on_join(forwarded.request, forwarded.request.member.control, now)
             return
-        given = self._answer(forwarded.request)
-        self._send(forwarded.via, ForwardedAnswer(forwarded.client, given))
+        self._send(
+            forwarded.via, ForwardedAnswer(forwarded.client, self._answer(forwarded.request))
+        )
 
     def _on_forwarded_answer(self, message: ForwardedAnswer) -> None:
         if message.answer.request == self._leaving.request:
@@ -426,7 +429,7 @@ class Agent:
     def _answer(self, request: ClientRequest) -> Answer:
         if self.leader is None:
             raise InvariantBroken("only the leader answers for the cluster")
-        return self._desk.answer(request, self.state, self.leader, self._software)
+        return self._desk.answer(request, self.state, self.leader, self._software, self._last_turn)
 
     # ---- leaving
 
@@ -492,8 +495,6 @@ class Agent:
             self._do(CutEpoch(record))
         elif isinstance(record, Manifest):
             self._do(CommitEpoch(record))
-            if self.leader is not None:
-                self._voice.do_all(self.leader.clean_parts(self.state))
         elif isinstance(record, EpochAbandoned):
             self._do(AbandonEpoch(record))
         elif isinstance(record, RescaleClosed):
@@ -521,10 +522,7 @@ class Agent:
                 {self._follows: self.election.heard_at},
                 now,
             )
-            if self.local is not None:
-                self.leader.on_report(
-                    self.me.incarnation, report_of(self.local, self.me.name, self.draining), now
-                )
+            self._report(now)
             self._voice.say("info", "leads", f"leads the cluster (term {self.state.term})")
         elif not mine and self.leader is not None:
             self.leader = None
@@ -581,6 +579,7 @@ class Agent:
         if heir is not None and now - self._handed_over_at >= self._config.retry_ms / 1000:
             self._handed_over_at = now
             self._send(heir.control, HandOver(self.state.tail))
+        self._voice.do_all(leader.effects(self.state, now))
         if not self.log.idle or not self._terms.store:
             return
         planning = leader.planning

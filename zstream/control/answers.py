@@ -19,6 +19,7 @@ from zstream.model.records import RescaleClosed, ShutdownClosed
 from zstream.wire.messages import (
     Answer,
     ClientRequest,
+    SavepointRequest,
     ShrinkRequest,
     ShutdownRequest,
     StatusRequest,
@@ -87,6 +88,7 @@ class Desk:
         state: ClusterState,
         leader: Leader,
         software: Software,
+        now: float,
     ) -> Answer:
         """The leader's answer, for the whole cluster."""
         if isinstance(request, StatusRequest):
@@ -97,6 +99,8 @@ class Desk:
                 done = "done" if state.stopped.drained else "failed"
                 return answer(request.request, done, state.stopped.says)
             return leader.on_shutdown(request, state)
+        if isinstance(request, SavepointRequest):
+            return leader.savepoints.on_request(request, state, now)
         return _shrink(request, state, leader)
 
 

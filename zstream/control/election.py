@@ -38,9 +38,12 @@ class Election:
         self.heard_at = now
         self.phase = FOLLOWING
 
-    def member_hears_nobody(self, member: Incarnation) -> None:
-        """A member answered the probe: it does not hear the leader either."""
-        self._silent.add(member)
+    def member_answers(self, member: Incarnation, ago: float, now: float) -> None:
+        """A member answered the probe: so many seconds ago it heard the leader."""
+        if ago < self._lease:
+            self.leader_heard(now - ago)
+        else:
+            self._silent.add(member)
 
     def next_timer(self, rank: int) -> float:
         """When `step` wants to be called."""

@@ -55,7 +55,7 @@ class Epochs:
             return self._close(state, state.epoch, reports, now)
         if not wanted and now < self._opened_at + self._interval:
             return None
-        if not between_waves(state, reports) or self._uncommitted(state, reports):
+        if not between_waves(state, reports) or not all_committed(state, reports):
             return None
         return EpochOpened(state.term, self._draw(), state.run, Epoch(state.epochs + 1))
 
@@ -85,11 +85,16 @@ class Epochs:
         cause = f"no part from {who} for {self._deadline:.0f} s"
         return EpochAbandoned(state.term, self._draw(), opened.run, opened.epoch, cause)
 
-    def _uncommitted(self, state: ClusterState, reports: Mapping[Incarnation, Seen]) -> bool:
-        return any(
-            reports[member.incarnation].report.committed < state.committed
-            for member in state.table.members
-        )
+
+def all_committed(state: ClusterState, reports: Mapping[Incarnation, Seen]) -> bool:
+    """Whether every member has committed what the newest manifest names, in this run."""
+    for member in state.table.members:
+        seen = reports.get(member.incarnation)
+        if seen is None or seen.report.run != state.run:
+            return False
+        if seen.report.committed < state.committed:
+            return False
+    return True
 
 
 def between_waves(state: ClusterState, reports: Mapping[Incarnation, Seen]) -> bool:

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zstream.model.ids import Epoch, Generation, Incarnation, KeyGroup, Run
+from zstream.model.ids import Epoch, Generation, Incarnation, KeyGroup, RequestId, Run
 from zstream.model.membership import Member
 from zstream.model.records import EpochAbandoned, EpochOpened, GenerationOpened, Manifest
+from zstream.model.savepoint import Savepoint
 from zstream.ports.log import LogAnswer, LogOperation
 from zstream.wire.messages import Answer, ClientRequest, Envelope, WaveCosts, WorkerStatistics
 
@@ -79,6 +80,15 @@ class LocalChanged:
 
 
 @dataclass(frozen=True)
+class SavepointCopied:
+    """A copy has ended. savepoint: as it stands in its place; None when it failed."""
+
+    request: RequestId
+    savepoint: Savepoint | None
+    failed: str
+
+
+@dataclass(frozen=True)
 class StoreOpened:
     """The control log's store can be reached from here; path is how others name it."""
 
@@ -93,6 +103,7 @@ Event = (
     | LeaveAsked
     | TimePassed
     | LocalChanged
+    | SavepointCopied
     | StoreOpened
 )
 
@@ -170,6 +181,14 @@ class CleanParts:
 
 
 @dataclass(frozen=True)
+class CopySavepoint:
+    """Copy it to the store at `to`, as long as the leader wants it; answer with SavepointCopied."""
+
+    savepoint: Savepoint
+    to: str
+
+
+@dataclass(frozen=True)
 class Say:
     level: str
     event: str
@@ -196,6 +215,7 @@ Effect = (
     | CommitEpoch
     | AbandonEpoch
     | CleanParts
+    | CopySavepoint
     | Say
     | Stop
 )

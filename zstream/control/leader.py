@@ -27,6 +27,7 @@ from zstream.control.recovering import lost_groups, recovery, unread
 from zstream.control.reports import Seen
 from zstream.control.requests import SAY_EVERY, Requests, Software, answer, names, plural
 from zstream.control.rescale import FirstPlacement, Rescale
+from zstream.control.savepoints import Savepoints
 from zstream.control.state import ClusterState, as_base
 from zstream.model.ids import Epoch, Incarnation, LogNumber, RequestId, RescaleId
 from zstream.model.membership import Member
@@ -70,6 +71,7 @@ class Leader:
     ) -> None:
         """heard: when those were heard last of whom that is known already."""
         self.requests = Requests(config, software, start_count)
+        self.savepoints = Savepoints(config, software)
         self.reports: dict[Incarnation, Seen] = {}
         self._turns: dict[Incarnation, tuple[int, float, float]] = {}  # count, since, said at
         self._config = config
@@ -129,6 +131,9 @@ class Leader:
         if state.open is not None:
             says = f"{state.open.id} is under way; the shutdown waits its turn."
             return answer(request.request, "waiting", says)
+        if self.savepoints.under_way and state.shutdown is None:
+            says = "A savepoint is under way; the shutdown waits for it."
+            return answer(request.request, "waiting", says)
         return answer(request.request, "running", "Draining.")
 
     def on_appended(self, record: LogRecord, state: ClusterState, now: float) -> None:
@@ -177,6 +182,7 @@ class Leader:
         if self._rescale is not None and self._rescale.next_timer() is not None:
             times.append(self._rescale.next_timer() or 0.0)
         times.append(self._epochs.next_timer(state))
+        times.append(self.savepoints.next_timer())
         requests = self.requests.next_timer()
         if requests is not None:
             times.append(requests)
@@ -205,10 +211,14 @@ class Leader:
             record = self._open_next(state, refused, now)
         return record, refused
 
-    def clean_parts(self, state: ClusterState) -> list[Effect]:
+    def effects(self, state: ClusterState, now: float) -> list[Effect]:
+        """What is to be done without a record of its own."""
+        return self.savepoints.effects(state, self.reports, now) + self._clean_parts(state)
+
+    def _clean_parts(self, state: ClusterState) -> list[Effect]:
         """Parts that no kept manifest needs are deleted, now and then; that they are needed no
-        more stands in the log."""
-        if state.oldest < self._cleaned + CLEAN_EVERY:
+        more stands in the log. Not while some are copied to a savepoint."""
+        if self.savepoints.under_way or state.oldest < self._cleaned + CLEAN_EVERY:
             return []
         self._cleaned = state.oldest
         return [CleanParts(state.oldest)]
@@ -246,6 +256,12 @@ class Leader:
             if member.incarnation != self._me.incarnation
             and self._heard.get(member.incarnation, self._began) <= limit
         ]
+
+    def _all_heard(self, state: ClusterState, now: float) -> bool:
+        """Whether every member was heard by this leader, and lately."""
+        since = now - self._config.lease_ms / 2000
+        others = (m.incarnation for m in state.table.members if m != self._me)
+        return all(self._heard.get(other, float("-inf")) > since for other in others)
 
     def _hears_few(self, state: ClusterState, now: float) -> bool:
         """Whether less than half of the members, ourselves among them, are heard: then it may be
@@ -326,8 +342,10 @@ class Leader:
         return record
 
     def _epoch_is_wanted(self, state: ClusterState) -> bool:
-        """Whether something waits for an epoch: a leaver, the end, a sink that holds much back."""
+        """Whether something waits for an epoch: a leaver, a savepoint, the end, a sink that holds
+        much back."""
         waits = self._rescale is not None and self._rescale.wants_epoch(state)
+        waits = waits or self.savepoints.wants_epoch(state)
         if self._drained is not None:
             waits = waits or state.committed <= self._drained
         return waits or any(
@@ -355,10 +373,13 @@ class Leader:
     def _open_next(
         self, state: ClusterState, refused: list[Answer], now: float
     ) -> LogRecord | None:
-        if self._shutdown is not None and state.generation is not None:
+        up = state.generation is not None
+        if self._shutdown is not None and up and not self.savepoints.under_way:
             return ShutdownOpened(
                 state.term, self._draw(), self._shutdown.request, self._shutdown.cause
             )
+        if not self._all_heard(state, now):
+            return None  # who is silent may be dead, and a rescale would come to nothing
         opening = self.requests.take_next(state, refused.append)
         if state.generation is None:
             if self._start_count > 1 and (opening is None or opening.kind != "start"):
@@ -376,7 +397,7 @@ class Leader:
                 opening.leavers,
                 opening.says,
             )
-        if self._all_ended(state):
+        if self._all_ended(state) and not self.savepoints.under_way:
             cause = "all sources have ended"
             return ShutdownOpened(state.term, self._draw(), RequestId("end-of-input"), cause)
         return None

@@ -5,6 +5,7 @@
     manifest    sources acknowledge; each sink's output is committed         -> committed
     recovery    drop all; read the manifest's parts, then those that hold the state of what is
                 owned here; restore; seek; commit what the manifest names    -> a member again
+    savepoint   a checkpoint is copied to another store, for the leader only
 
 What fails is tried again for as long as it is wanted. What a manifest names of authors that are
 gone is spread over the members, the same on each.
@@ -17,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from zstream.config import Config
+from zstream.control.events import CopySavepoint, SavepointCopied
 from zstream.dataflow.engine import Dataflow
 from zstream.driver.outputs import Commit, Outputs
 from zstream.driver.partitions import Partitions
@@ -31,8 +33,10 @@ from zstream.ports.desk import (
     PartRead,
     PartsClean,
     PartWrite,
+    SavepointCopy,
 )
 from zstream.ports.shell import Shell
+from zstream.wire.codec import decode_savepoint
 from zstream.wire.parts import Part, PartName, open_part, parts_needed
 
 SAY_SECONDS = 5.0  # between two lines about the same operation that fails
@@ -86,6 +90,7 @@ class Checkpoints:
         self._manifest = Epoch(0)  # the newest that is known
         self._committed = Epoch(0)
         self._restore: _Restore | None = None
+        self._saved: list[SavepointCopied] = []
 
     # ---- what the driver asks
 
@@ -151,6 +156,16 @@ class Checkpoints:
         """Parts of lower epochs are needed no more."""
         self._submit(PartsClean(0, below), None)
 
+    def save(self, effect: CopySavepoint, is_wanted: Callable[[], bool]) -> None:
+        """Copy a savepoint; what comes of it is among `take_saved`. It is tried once only."""
+        copy = SavepointCopy(0, effect.savepoint, effect.to, is_wanted)
+        self._submit(copy, effect.savepoint.request)
+
+    def take_saved(self) -> list[SavepointCopied]:
+        """Copies that have ended since the last call."""
+        saved, self._saved = self._saved, []
+        return saved
+
     # ---- recovery
 
     def recover(self, opened: GenerationOpened) -> None:
@@ -179,7 +194,8 @@ class Checkpoints:
         is_first = opened.table.members[0].incarnation == me
         self._partitions.seek(positions, opened.placement, keeps_rest=is_first)
         self.dataflow.restore(opened.run, opened, doing.parts, now)
-        for part in manifest:
+        committed = opened.restore is not None and opened.restore.committed
+        for part in manifest if not committed else ():
             if _committer(part.name.incarnation, opened) == me:
                 self._outputs.commit(part.name.epoch, part.name.incarnation, dict(part.prepared))  # type: ignore[arg-type]
         self._restored()
@@ -197,6 +213,9 @@ class Checkpoints:
         operation, what = self._asked.pop(answer.token)
         if isinstance(operation, OutputCommit):
             self._on_commit(operation, what, answer, now)
+        elif isinstance(operation, SavepointCopy):
+            there = decode_savepoint(answer.payload) if answer.payload else None
+            self._saved.append(SavepointCopied(what, there, answer.failed))
         elif not self._is_wanted(operation, what):
             return
         elif answer.failed:

@@ -24,6 +24,7 @@ from zstream.control.events import (
     ClientAsked,
     CommitEpoch,
     ConnectPeers,
+    CopySavepoint,
     CutEpoch,
     DisconnectPeers,
     Effect,
@@ -50,7 +51,7 @@ from zstream.driver.figures import Figures
 from zstream.driver.outputs import Outputs
 from zstream.driver.partitions import Partitions
 from zstream.errors import ConnectorError, UserFunctionError, WireError
-from zstream.model.ids import Incarnation
+from zstream.model.ids import Incarnation, RequestId
 from zstream.model.membership import Member
 from zstream.model.records import GenerationOpened, Manifest
 from zstream.ports.desk import DeskAnswer
@@ -59,11 +60,9 @@ from zstream.ports.shell import Exit, Shell
 from zstream.topology.plan import Plan
 from zstream.wire.codec import decode_message, encode_message
 from zstream.wire.messages import (
+    ClientRequest,
     Envelope,
     LinkReport,
-    ShrinkRequest,
-    ShutdownRequest,
-    StatusRequest,
 )
 from zstream.wire.values import Registry
 
@@ -185,7 +184,7 @@ class WorkerDriver:
         except WireError:
             self._rubbish += 1
             return
-        if isinstance(request, ShrinkRequest | ShutdownRequest | StatusRequest):
+        if isinstance(request, ClientRequest):
             self._give(ClientAsked(client, request), now)
 
     def on_data(self, frame: bytes, now: float) -> None:
@@ -205,6 +204,8 @@ class WorkerDriver:
     def on_desk(self, answer: DeskAnswer, now: float) -> None:
         """An operation of a checkpoint was done, or has failed."""
         self.checkpoints.on_answer(answer, now)
+        for saved in self.checkpoints.take_saved():
+            self._give(saved, now)
         self._guarded(lambda: self.checkpoints.try_restore(now))
 
     def on_store_opened(self, url: str, now: float) -> None:
@@ -336,6 +337,9 @@ class WorkerDriver:
             self.checkpoints.abandoned(effect.abandoned)
         elif isinstance(effect, CleanParts):
             self.checkpoints.clean(effect.below)
+        elif isinstance(effect, CopySavepoint):
+            request = effect.savepoint.request
+            self.checkpoints.save(effect, lambda: self._is_copied(request))
         elif isinstance(effect, ConnectPeers):
             if effect.run > self.dataflow.run:
                 self.dataflow.begin(effect.run)
@@ -357,6 +361,11 @@ class WorkerDriver:
             shell.say(effect.level, effect.event, effect.text, effect.fields)
         elif isinstance(effect, Stop):
             self.exit = self.exit or Exit(effect.code, effect.says)
+
+    def _is_copied(self, request: RequestId) -> bool:
+        """Whether this worker still is to copy that savepoint; also asked from beside the loop."""
+        leader = self.agent.leader
+        return self.exit is None and leader is not None and leader.savepoints.is_copied(request)
 
     def _connect(self, peer: Member) -> None:
         self._peers[peer.incarnation] = peer

@@ -39,6 +39,8 @@ class Manifest:
     oldest: the lowest epoch of a part that is needed to read this one. What is below that of all
     kept manifests may be deleted.
     operators: the stateful ones, by name; key_groups: how many. Both must fit who goes on with it.
+    committed: of a savepoint: all output that its parts hold was shown by the cluster that took
+    it, so who begins from it does not show it again, perhaps to somebody else.
     """
 
     term: Term
@@ -49,6 +51,7 @@ class Manifest:
     oldest: Epoch
     operators: tuple[str, ...]
     key_groups: int
+    committed: bool = False
 
 
 @dataclass(frozen=True)

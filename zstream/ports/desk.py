@@ -6,13 +6,15 @@ before it asks for what must come after.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from zstream.errors import ConnectorError
+from zstream.errors import ConnectorError, UsageError, WireError
 from zstream.model.ids import Epoch
+from zstream.model.savepoint import Savepoint
 from zstream.ports.blobs import BlobStore
+from zstream.ports.savepoints import write_savepoint
 
 PARTS = "parts"  # the folder of all parts; see zstream.wire.parts.PartName.blob
 
@@ -60,7 +62,21 @@ class OutputCommit:
     outputs: Sequence[Any]
 
 
-DeskOperation = PartWrite | PartRead | PartsClean | OutputCommit
+@dataclass(frozen=True)
+class SavepointCopy:
+    """Copy a savepoint to the store at `to`; the answer's payload is its description there.
+
+    is_wanted: asked from beside the loop, before each part.
+    """
+
+    token: int
+    savepoint: Savepoint
+    to: str
+    is_wanted: Callable[[], bool]
+
+
+DeskOperation = PartWrite | PartRead | PartsClean | OutputCommit | SavepointCopy
+OpenStore = Callable[[str], BlobStore]
 
 
 @dataclass(frozen=True)
@@ -81,8 +97,18 @@ class CheckpointDesk(Protocol):
     def submit(self, operation: DeskOperation) -> None: ...
 
 
-def perform(store: BlobStore, operation: DeskOperation) -> DeskAnswer:
-    """Do one operation; called beside the loop by every shell."""
+def no_other_store(url: str) -> BlobStore:
+    """For shells that reach one store only."""
+    raise ConnectorError(f"{url} cannot be reached from here.")
+
+
+def perform(
+    store: BlobStore, operation: DeskOperation, open_other: OpenStore = no_other_store
+) -> DeskAnswer:
+    """Do one operation; called beside the loop by every shell.
+
+    open_other: opens another store, made if need be; raises ConnectorError or UsageError.
+    """
     try:
         if isinstance(operation, PartWrite):
             store.put(operation.name, operation.payload)
@@ -90,9 +116,13 @@ def perform(store: BlobStore, operation: DeskOperation) -> DeskAnswer:
             return DeskAnswer(operation.token, payload=store.read(operation.name))
         elif isinstance(operation, PartsClean):
             _clean(store, operation.below)
+        elif isinstance(operation, SavepointCopy):
+            other, url = open_other(operation.to), operation.to
+            standing = write_savepoint(store, other, url, operation.savepoint, operation.is_wanted)
+            return DeskAnswer(operation.token, payload=standing)
         else:
             operation.sink.commit(operation.epoch, operation.author, operation.outputs)
-    except (OSError, ConnectorError) as error:
+    except (OSError, ConnectorError, UsageError, WireError) as error:
         return DeskAnswer(operation.token, failed=str(error) or type(error).__name__)
     return DeskAnswer(operation.token)
 

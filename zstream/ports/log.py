@@ -7,6 +7,8 @@ from typing import Protocol
 
 from zstream.model.ids import LogNumber
 
+LOG = "ctl"  # the folder of the log's records in a blob store
+
 
 class LogStore(Protocol):
     """Numbered blobs, create-if-absent, strong reads. May block (fsync): runs beside the loop."""

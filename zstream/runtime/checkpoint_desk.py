@@ -1,8 +1,8 @@
 """The checkpoints' desk: threads that do what may wait for the store or for a sink's outside.
 
-A few threads work for the store. Each sink that commits has its own, so that one whose outside
-stalls holds up nobody else; what is committed to one sink stays in order. A thread lives as long
-as there is something for it to do.
+A few threads work for the store. Each sink that commits has its own, and so have savepoints, so
+that one whose outside stalls holds up nobody else; what is committed to one sink stays in order.
+A thread lives as long as there is something for it to do.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from threading import Condition, Thread
 from typing import Any
 
 from zstream.ports.blobs import BlobStore
-from zstream.ports.desk import DeskAnswer, DeskOperation, OutputCommit, perform
+from zstream.ports.desk import (
+    DeskAnswer,
+    DeskOperation,
+    OpenStore,
+    OutputCommit,
+    SavepointCopy,
+    perform,
+)
 
 Say = Callable[[str, str, str, Mapping[str, Any]], None]
 
@@ -35,11 +42,13 @@ class ThreadedCheckpointDesk:
 
     What is submitted before the store is open waits for it. wake: called from a thread when there
     is an answer to `take`. say: as in `zstream.ports.shell.Shell`, called from a thread, too.
+    open_other: opens the store that a savepoint is copied to, in a thread.
     """
 
-    def __init__(self, wake: Callable[[], None], say: Say) -> None:
+    def __init__(self, wake: Callable[[], None], say: Say, open_other: OpenStore) -> None:
         self._wake = wake
         self._say = say
+        self._open_other = open_other
         self._store: BlobStore | None = None
         self._answers: deque[DeskAnswer] = deque()
         self._lines: dict[int, _Line] = {}  # by the identity of what is worked for
@@ -57,6 +66,8 @@ class ThreadedCheckpointDesk:
         with self._changed:
             if isinstance(operation, OutputCommit):
                 owner, threads_max = id(operation.sink), 1
+            elif isinstance(operation, SavepointCopy):
+                owner, threads_max = id(SavepointCopy), 1
             else:
                 owner, threads_max = id(self), _STORE_THREADS_MAX
             self._lines.setdefault(owner, _Line(threads_max)).waiting.append(operation)
@@ -122,7 +133,7 @@ class ThreadedCheckpointDesk:
     def _perform(self, store: BlobStore, operation: DeskOperation) -> DeskAnswer:
         """Do it; whatever is raised becomes an answer, for the loop waits for one."""
         try:
-            return perform(store, operation)
+            return perform(store, operation, self._open_other)
         except BaseException as error:  # also SystemExit, which ends a thread without a word
             what = type(operation).__name__
             if not self._closed:

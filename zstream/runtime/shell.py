@@ -19,6 +19,7 @@ from zstream.runtime.wake import Waker
 from zstream.runtime.zmq_transport import ZmqTransport
 from zstream.stores.log import BlobLog
 from zstream.stores.private import PrivateHold
+from zstream.stores.registry import open_store
 from zstream.topology.plan import Plan
 
 _LOG_S = 2.0  # for the last operation of the control log when the worker ends
@@ -42,7 +43,9 @@ class WorkerShell:
         self._hold: PrivateHold | None = None
         self.transport = transport
         self.log = ThreadedLogDesk(waker.wake)
-        self.desk = ThreadedCheckpointDesk(waker.wake, self.say)
+        self.desk = ThreadedCheckpointDesk(
+            waker.wake, self.say, lambda url: open_store(url, make=True)
+        )
         self.dead_letters = DeadLetterFile(
             options.dead_letters, options.name, options.config.dead_letters_bytes_max, self.say
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from zstream.model.ids import LogNumber
 from zstream.ports.blobs import BlobStore
+from zstream.ports.log import LOG
 
-_FOLDER = "ctl"
 _DIGITS = 20  # names in the order of their numbers, for people who list the store
 _LISTINGS_MAX = 50  # then the log changes too fast to be read, and the caller tries again
 
@@ -51,9 +51,9 @@ class BlobLog:
                 self._store.delete(_name(there))
 
     def _numbers_from(self, number: LogNumber) -> list[LogNumber]:
-        ends = (name.removeprefix(f"{_FOLDER}/") for name in self._store.names(_FOLDER))
+        ends = (name.removeprefix(f"{LOG}/") for name in self._store.names(LOG))
         return sorted(LogNumber(int(end)) for end in ends if end.isdecimal() and int(end) >= number)
 
 
 def _name(number: LogNumber) -> str:
-    return f"{_FOLDER}/{number:0{_DIGITS}}"
+    return f"{LOG}/{number:0{_DIGITS}}"

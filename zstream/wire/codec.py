@@ -2,6 +2,7 @@
 
     message  = [class name, [field, field, ...]]            msgpack, fields in order
     record   = magic "ZLOG", format version u16, crc32 of the body u32, body (as a message)
+    savepoint = magic "ZSAV", the rest like a record; the body is the fields of a Savepoint
 
 Decoding checks everything against the hints: whatever comes in is either exactly such a message
 or a WireError. All ints in messages are counts, numbers or sizes, so none may be negative.
@@ -22,14 +23,17 @@ import msgpack
 from zstream.errors import InvariantBroken, WireError
 from zstream.model.membership import RoutingTable
 from zstream.model.records import LogRecord
+from zstream.model.savepoint import Savepoint
 from zstream.wire.messages import Answer, ClientRequest, Envelope
 
 LOG_FORMAT = 1
+SAVEPOINT_FORMAT = 1
 
 Message = Envelope | ClientRequest | Answer
 
 _LOG_MAGIC = b"ZLOG"
-_LOG_HEADER = Struct("<4sHI")
+_SAVEPOINT_MAGIC = b"ZSAV"
+_HEADER = Struct("<4sHI")
 
 Step = Callable[[Any], Any]  # one field's value to what msgpack packs, or back and checked
 
@@ -47,27 +51,48 @@ def decode_message(data: bytes) -> Message:
 
 def encode_record(record: LogRecord) -> bytes:
     """A log record as it stands in the control log."""
-    body = _encode(record, LogRecord)
-    return _LOG_HEADER.pack(_LOG_MAGIC, LOG_FORMAT, crc32(body)) + body
+    return _sealed(_LOG_MAGIC, LOG_FORMAT, _encode(record, LogRecord))
 
 
 def decode_record(data: bytes) -> LogRecord:
     """The log record. Raises WireError that says whether it is foreign, newer, or damaged."""
-    if data[:4] != _LOG_MAGIC or len(data) < _LOG_HEADER.size:
-        raise WireError("this is no record of a zstream control log.")
-    _, version, checksum = _LOG_HEADER.unpack_from(data)
-    if version > LOG_FORMAT:
-        raise WireError(
-            f"the control log was written by a newer zstream (format {version}); "
-            f"this one reads up to format {LOG_FORMAT}. Update this worker."
-        )
-    if version < 1:
-        raise WireError("a record of the control log is damaged: format version 0.")
-    body = data[_LOG_HEADER.size :]
-    if crc32(body) != checksum:
-        raise WireError("a record of the control log is damaged: its checksum does not fit.")
+    body = _unsealed(data, _LOG_MAGIC, LOG_FORMAT, "control log")
     record: LogRecord = _decode(body, LogRecord, "log record")
     return record
+
+
+def encode_savepoint(savepoint: Savepoint) -> bytes:
+    """A savepoint's description as it stands in its store."""
+    return _sealed(_SAVEPOINT_MAGIC, SAVEPOINT_FORMAT, _encode(savepoint, Savepoint))
+
+
+def decode_savepoint(data: bytes) -> Savepoint:
+    """The description. Raises WireError that says whether it is foreign, newer, or damaged."""
+    body = _unsealed(data, _SAVEPOINT_MAGIC, SAVEPOINT_FORMAT, "savepoint")
+    savepoint: Savepoint = _decode(body, Savepoint, "savepoint's description")
+    return savepoint
+
+
+def _sealed(magic: bytes, version: int, body: bytes) -> bytes:
+    return _HEADER.pack(magic, version, crc32(body)) + body
+
+
+def _unsealed(data: bytes, magic: bytes, newest: int, what: str) -> bytes:
+    """The body, when it is ours and sound."""
+    if data[:4] != magic or len(data) < _HEADER.size:
+        raise WireError(f"this is no record of a zstream {what}.")
+    _, version, checksum = _HEADER.unpack_from(data)
+    if version > newest:
+        raise WireError(
+            f"the {what} was written by a newer zstream (format {version}); "
+            f"this one reads up to format {newest}. Update this worker."
+        )
+    if version < 1:
+        raise WireError(f"a record of the {what} is damaged: format version 0.")
+    body = data[_HEADER.size :]
+    if crc32(body) != checksum:
+        raise WireError(f"a record of the {what} is damaged: its checksum does not fit.")
+    return body
 
 
 def encode_plain(value: Any) -> bytes:

@@ -240,6 +240,18 @@ class StatusRequest:
 
 
 @dataclass(frozen=True)
+class SavepointRequest:
+    """Copy a checkpoint, made from now on, to another store.
+
+    to: that store's URL. asked_at: whole seconds since 1970, UTC, by the asker's clock.
+    """
+
+    request: RequestId
+    to: str
+    asked_at: int
+
+
+@dataclass(frozen=True)
 class Answer:
     """Where a request stands.
 
@@ -256,7 +268,7 @@ class Answer:
     data: bytes
 
 
-ClientRequest = ShrinkRequest | ShutdownRequest | StatusRequest
+ClientRequest = ShrinkRequest | ShutdownRequest | StatusRequest | SavepointRequest
 
 
 @dataclass(frozen=True)
@@ -265,7 +277,7 @@ class Forwarded:
 
     via: str  # control address of the worker that was asked, "" where the asker is a worker
     client: bytes  # the asker's identity at that worker
-    request: JoinRequest | ShrinkRequest | ShutdownRequest | StatusRequest
+    request: JoinRequest | ShrinkRequest | ShutdownRequest | StatusRequest | SavepointRequest
 
 
 @dataclass(frozen=True)
