@@ -81,7 +81,7 @@ class Leader:
         self._draw = draw
         self._epochs = Epochs(config, first.stateful, draw, now)
         self._heard = dict(heard)
-        self._began = now
+        self._known: dict[Incarnation, float] = {}  # since when somebody is to be heard
         self._said_waiting_at = now
         self._rescale: Rescale | None = None
         self._shutdown: ShutdownRequest | None = None
@@ -100,13 +100,13 @@ class Leader:
 
     def was_away(self, now: float) -> None:
         """The process itself stood still: nobody's silence in that time counts."""
-        self._began = now
+        self._known.clear()
         self._heard.clear()
 
     def on_join(self, request: JoinRequest, state: ClusterState, now: float) -> JoinReply:
         """A joiner asks. One that has the name of a member may be that one, started again."""
         others = [m for m in state.table.members if m.incarnation != self._me.incarnation]
-        heard = {m.name: self._heard.get(m.incarnation, self._began) for m in others}
+        heard = {m.name: self._last_sign(m.incarnation) for m in others}
         return self.requests.on_join(request, state, heard, now)
 
     def on_report(self, member: Incarnation, report: Report, now: float) -> None:
@@ -142,8 +142,6 @@ class Leader:
         if isinstance(record, RescaleOpened):
             self.requests.opened(record)
             self._rescale = Rescale(record, self._config, self._first, self._draw, now)
-            for joiner in record.joiners:
-                self.heard(joiner.incarnation, now)
         elif isinstance(record, GenerationOpened) and self._rescale is not None:
             if record.nonce == self._burying[0]:
                 self._rescale.recovered(self._burying[1])
@@ -154,8 +152,6 @@ class Leader:
         if isinstance(record, GenerationOpened):
             self._after_epoch = False
             self.requests.let_in(record.table.members)
-            for member in record.table.members:  # a replacement has not reported yet
-                self._heard.setdefault(member.incarnation, now)
             if record.nonce == self._burying[0]:
                 self._round = self._drained = None
         elif isinstance(record, ShutdownOpened):
@@ -173,7 +169,7 @@ class Leader:
         """When `step` may have something to do although nothing came in."""
         dead = self._config.dead_after_ms / 1000
         others = [m.incarnation for m in state.people if m.incarnation != self._me.incarnation]
-        heard = [self._heard.get(other, self._began) for other in others]
+        heard = [self._last_sign(other) for other in others]
         times = [at + dead for at in heard] + [at + 2 * dead for at in heard]
         lease = self._config.lease_ms / 1000
         times += [at + lease for at in heard]
@@ -196,6 +192,8 @@ class Leader:
         """The next record to append, and answers to requests that fell through meanwhile."""
         if state.stopped is not None:
             return None, []
+        for person in state.people:
+            self._known.setdefault(person.incarnation, now)
         self._follow(state, now)
         record = self._bury(state, now) or self._mend(state) or self._renew(state, now)
         if record is None and self._after_epoch and state.epoch is None:
@@ -248,13 +246,17 @@ class Leader:
         elif self._rescale is None or self._rescale.opened != state.open:
             self._rescale = Rescale(state.open, self._config, self._first, self._draw, now)
 
+    def _last_sign(self, person: Incarnation) -> float:
+        """When somebody was heard last, or is to be heard since."""
+        return self._heard.get(person, self._known.get(person, float("inf")))
+
     def _silent(self, state: ClusterState, now: float, for_ms: float) -> list[Member]:
         limit = now - for_ms / 1000
         return [
             member
             for member in state.people
             if member.incarnation != self._me.incarnation
-            and self._heard.get(member.incarnation, self._began) <= limit
+            and self._last_sign(member.incarnation) <= limit
         ]
 
     def _all_heard(self, state: ClusterState, now: float) -> bool:
@@ -284,7 +286,7 @@ class Leader:
         who = names([member.name for member in dead])
         if self._rescale is not None and not state.begun:
             return self._rescale.undone(state, f"{who} died in {self._rescale.phase}", now)
-        longest = max(now - self._heard.get(m.incarnation, self._began) for m in dead)
+        longest = max(now - self._last_sign(m.incarnation) for m in dead)
         return self._recovery(
             state, dead, state.manifest, f"{who} died: not heard for {longest:.1f} s"
         )
