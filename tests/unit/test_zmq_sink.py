@@ -16,7 +16,8 @@ from zstream.client import Consumer
 from zstream.client.intake import Intake
 from zstream.connectors import zmq_sink
 from zstream.connectors.registry import open_writer
-from zstream.connectors.zmq_delivery import WINDOW_BYTES
+from zstream.connectors.staged import pack
+from zstream.connectors.zmq_delivery import WINDOW_BYTES, Delivery
 from zstream.connectors.zmq_sink import ZmqWriter
 from zstream.errors import ConnectorError, UsageError
 from zstream.topology.specs import ZmqSink
@@ -326,3 +327,46 @@ def test_a_consumer_that_is_closed_says_so() -> None:
         assert consumer.position == [0, []]
     with pytest.raises(UsageError, match="is closed"):
         consumer.receive(0)
+
+
+def states(intake: Intake) -> list[object]:
+    outbox, intake.outbox = intake.outbox, []
+    return [decode(message) for _, message in outbox]
+
+
+def output(first: int, *records: bytes) -> bytes:
+    return encode(Output("totals", 1, 5, 3, first, list(records)))
+
+
+def test_what_came_in_and_was_not_handed_out_is_not_finished() -> None:
+    """Asking for the third record finishes two of four."""
+    intake = Intake("totals", None, True)
+    intake.on_message(b"c", output(1, b"1", b"2"))
+    intake.on_message(b"c", output(3, b"3", b"4"))
+    assert states(intake) == []
+    assert [intake.next_record() for _ in range(3)] == [b"1", b"2", b"3"]
+    assert states(intake) == [OutputState(1, 5, 3, taken=4, given=2, finished=2, is_gap=False)]
+
+
+def test_pieces_that_overlap_are_taken_once_and_a_gap_is_reported() -> None:
+    """Another worker may cut the same output in other places."""
+    intake = Intake("totals", None, True)
+    intake.on_message(b"c", output(1, b"1", b"2"))
+    intake.on_message(b"d", output(2, b"2", b"3"))
+    intake.on_message(b"c", output(5, b"5"))
+    assert states(intake) == [OutputState(1, 5, 3, 3, 0, 0, is_gap=True)]
+    assert [intake.next_record() for _ in range(4)] == [b"1", b"2", b"3", None]
+
+
+def test_a_delivery_skips_what_the_consumer_has_from_elsewhere() -> None:
+    """Two workers commit the same output at once; the other one was faster."""
+    delivery = Delivery("totals", 1, 5, [pack([b"%d" % n for n in range(1, 7)])], 1)
+    delivery.on_state(OutputState(1, 5, 1, 0, 0, 0, False))
+    delivery.on_state(OutputState(1, 5, 1, 4, 4, 0, False))
+    following = delivery.next_output()
+    assert following is not None
+    assert (following.first, following.records) == (5, [b"5", b"6"])
+    delivery.sent()
+    assert not delivery.is_finished
+    delivery.on_state(OutputState(1, 5, delivery.attempt, 6, 6, 6, False))
+    assert delivery.is_finished
