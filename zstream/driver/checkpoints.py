@@ -44,8 +44,9 @@ SAY_SECONDS = 5.0  # between two lines about the same operation that fails
 
 @dataclass
 class _Restore:
-    """A recovery between its decision and its last part."""
+    """A recovery between its decision and its last part. began: seconds."""
 
+    began: float
     opened: GenerationOpened
     awaited: set[PartName]
     parts: dict[PartName, Part]
@@ -168,14 +169,14 @@ class Checkpoints:
 
     # ---- recovery
 
-    def recover(self, opened: GenerationOpened) -> None:
+    def recover(self, opened: GenerationOpened, now: float) -> None:
         """A new run: nothing of the one before counts."""
         self.dataflow.begin(opened.run)
         self._outputs.abort()
         self._open = self.durable = self.oldest = self._committed = Epoch(0)
         self._manifest = opened.restore.epoch if opened.restore else Epoch(0)
         self.damaged = ""
-        self._restore = _Restore(opened, set(), {})
+        self._restore = _Restore(now, opened, set(), {})
         self._read(self._restore.manifest_names)
 
     def try_restore(self, now: float) -> None:
@@ -199,6 +200,11 @@ class Checkpoints:
             if _committer(part.name.incarnation, opened) == me:
                 self._outputs.commit(part.name.epoch, part.name.incarnation, dict(part.prepared))  # type: ignore[arg-type]
         self._restored()
+        if opened.restore is not None:
+            took, size = now - doing.began, len(doing.parts)
+            text = f"went back to epoch {opened.restore.epoch}: {size} parts read in {took:.2f} s"
+            fields = {"epoch": opened.restore.epoch, "parts": size, "seconds": round(took, 4)}
+            self._shell.say("info", "restored", text, fields)
 
     def _read(self, names: list[PartName]) -> None:
         if self._restore is not None:

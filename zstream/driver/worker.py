@@ -378,7 +378,7 @@ class WorkerDriver:
         for member in opened.table.members:
             if member.incarnation != self.agent.me.incarnation:
                 self._connect(member)
-        self.checkpoints.recover(opened)
+        self.checkpoints.recover(opened, now)
         self._guarded(lambda: self.checkpoints.try_restore(now))
 
     def _restored(self) -> None:
