@@ -44,6 +44,7 @@ setup(
             for command in (
                 "zworker",
                 "cluster_shrinker",
+                "cluster_savepoint",
                 "cluster_status",
                 "cluster_shutdown",
                 "sender",

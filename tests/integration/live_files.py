@@ -94,6 +94,10 @@ class Counted:
         wanted = self.committed() + outputs
         until(lambda: self.committed() >= wanted, lambda: f"{self.committed()} of {wanted} outputs")
 
+    def look_in(self, out: Path) -> None:
+        """What counts is in another directory from here on."""
+        self.out, self._read = out, {}
+
     def stop(self) -> None:
         """No more lines."""
         self._writing.clear()

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 COMMANDS = (
     "zworker",
     "cluster_shrinker",
+    "cluster_savepoint",
     "cluster_status",
     "cluster_shutdown",
     "sender",

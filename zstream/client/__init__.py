@@ -5,6 +5,15 @@ from __future__ import annotations
 from zstream.client.cluster import Cluster
 from zstream.client.consumer import Consumer
 from zstream.client.producer import Producer
-from zstream.client.status import Eligibility, Rescale, Status, WorkerStatus
+from zstream.client.status import Eligibility, Rescale, Saved, Status, WorkerStatus
 
-__all__ = ["Cluster", "Consumer", "Eligibility", "Producer", "Rescale", "Status", "WorkerStatus"]
+__all__ = [
+    "Cluster",
+    "Consumer",
+    "Eligibility",
+    "Producer",
+    "Rescale",
+    "Saved",
+    "Status",
+    "WorkerStatus",
+]

@@ -9,14 +9,24 @@ from datetime import timedelta
 from typing import Any, cast
 
 from zstream.client.channel import FINAL, Channel, WorkerGone
-from zstream.client.status import Eligibility, Rescale, Status, rescale_from, status_from
+from zstream.client.status import (
+    Eligibility,
+    Rescale,
+    Saved,
+    Status,
+    rescale_from,
+    saved_from,
+    status_from,
+)
 from zstream.config import Config
 from zstream.errors import ClusterUnreachable, Refused, UsageError, WireError
 from zstream.model.ids import RequestId
+from zstream.stores.registry import store_url
 from zstream.wire.codec import decode_plain
 from zstream.wire.messages import (
     Answer,
     ClientRequest,
+    SavepointRequest,
     ShrinkRequest,
     ShutdownRequest,
     StatusRequest,
@@ -102,6 +112,20 @@ class Cluster:
         others = [worker.external for worker in sorted(known, key=lambda w: w.eligible)]
         answer = self._ask(request, wait=wait, told=told, others=others)
         return rescale_from(mapping_of(answer), answer.state, answer.says)
+
+    def savepoint(self, to: str, *, wait: bool = True, told: Told = tell_nobody) -> Saved:
+        """Have the next checkpoint copied to a store of its own, a directory or URL; the cluster
+        goes on meanwhile. The leader's machine writes it. Refused when the cluster is not up.
+
+        wait: until it has ended, with outcome "done" or "failed"; else until it is accepted, with
+        outcome "running" or "waiting". told(state, says) hears each new state.
+        """
+        url = store_url(to)
+        request = SavepointRequest(new_id(), url, int(time.time()))
+        # The worker asked may die: then another one goes on with the same request.
+        others = [worker.external for worker in self.status().workers] if wait else []
+        answer = self._ask(request, wait=wait, told=told, others=others)
+        return saved_from(mapping_of(answer), url, answer.state, answer.says)
 
     def shutdown(self, wait: bool = True, *, told: Told = tell_nobody) -> str:
         """Drain and stop the whole cluster; the cluster's last sentence, or ""."""

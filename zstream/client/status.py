@@ -88,6 +88,23 @@ class Rescale(NamedTuple):
     says: str
 
 
+class Saved(NamedTuple):
+    """A savepoint that was asked for. outcome: "done" or "failed"; "waiting" or "running" while it
+    goes on.
+
+    to: the URL of its store. epoch: of the checkpoint that was copied. says is the cluster's own
+    sentence.
+    """
+
+    to: str
+    outcome: str
+    epoch: int
+    parts: int
+    bytes: int
+    seconds: float
+    says: str
+
+
 NO_STATUS = Status(
     topology="",
     fingerprint="",
@@ -140,6 +157,11 @@ def status_from(data: Mapping[str, Any]) -> Status:
 def rescale_from(data: Mapping[str, Any], outcome: str, says: str) -> Rescale:
     """The leader's mapping of one rescale; `outcome` and `says` where it does not say them."""
     return NO_RESCALE._replace(**{"outcome": outcome, "says": says, **only(Rescale._fields, data)})
+
+
+def saved_from(data: Mapping[str, Any], to: str, outcome: str, says: str) -> Saved:
+    """The leader's mapping of one savepoint, empty unless it is done."""
+    return Saved(to, outcome, 0, 0, 0, 0.0, says)._replace(**only(Saved._fields, data))
 
 
 def only(names: Sequence[str], data: Mapping[str, Any]) -> dict[str, Any]:

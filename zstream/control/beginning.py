@@ -100,9 +100,10 @@ class Beginning:
 
 def fit(manifest: Manifest, start: Start) -> tuple[str, str]:
     """Whether the state in a manifest fits this topology: (why not, what it finds)."""
+    store = "the savepoint" if manifest.committed else "the store"
     if manifest.key_groups != start.key_groups:
         return (
-            f"the store has state in {manifest.key_groups:,} key groups and the topology has "
+            f"{store} has state in {manifest.key_groups:,} key groups and the topology has "
             f"{start.key_groups:,}. Their number is fixed once there is state: say "
             f"key_groups={manifest.key_groups}."
         ), ""
@@ -116,10 +117,11 @@ def fit(manifest: Manifest, start: Start) -> tuple[str, str]:
         hint = f"; {', '.join(new)} {'is' if len(new) == 1 else 'are'} new" if new else ""
         renamed = f' If it was renamed: was="{unasked[0]}".' if new else ""
         return (
-            f"the store has state of {names} and no operator of that name{hint}.{renamed} "
+            f"{store} has state of {names} and no operator of that name{hint}.{renamed} "
             f"To leave it: --leave-state {','.join(unasked)}."
         ), ""
-    says = [f"goes on from epoch {manifest.epoch}"]
+    begins = "begins from a savepoint of" if manifest.committed else "goes on from"
+    says = [f"{begins} epoch {manifest.epoch}"]
     if found:
         says.append(f"state of {', '.join(sorted(found))} found")
     if new:

@@ -81,7 +81,8 @@ class Terms:
         elif verdict.open:
             self._beginning = None
             if verdict.says:
-                voice.say("info", "resumes", f"cluster {state.cluster} {verdict.says}")
+                cluster = state.cluster or self._software.topology
+                voice.say("info", "resumes", f"cluster {cluster} {verdict.says}")
             self.open("the cluster starts", "" if verdict.open == "first" else verdict.open)
         else:
             others = [m for m in state.table.members if m.control != voice.me.control]

@@ -10,21 +10,21 @@ from contextlib import ExitStack, suppress
 from importlib.metadata import PackageNotFoundError, version
 
 from zstream.control.agent import Agent
+from zstream.control.joining import Start
 from zstream.driver.worker import WorkerDriver, software_of, start_of
-from zstream.errors import UsageError, ZstreamError
+from zstream.errors import ZstreamError
 from zstream.model.ids import Incarnation, WorkerName
 from zstream.model.membership import Member
 from zstream.runtime.greeting import refuse_strangers
 from zstream.runtime.loop import Loop
 from zstream.runtime.options import WorkerOptions
+from zstream.runtime.origin import store_of, with_savepoint
 from zstream.runtime.pulse import PulseThread
 from zstream.runtime.shell import WorkerShell
 from zstream.runtime.signals import LeaveSignals
 from zstream.runtime.telemetry import Telemetry
 from zstream.runtime.wake import Waker
 from zstream.runtime.zmq_transport import ZmqTransport
-from zstream.stores.private import PrivateHold, private_directory
-from zstream.stores.registry import open_store, store_url
 from zstream.topology.topology import TopologyValue
 
 _FLUSH_S = 2.0  # for what sinks still hold when a worker ends as it should
@@ -38,11 +38,6 @@ def run_worker(topology: TopologyValue, options: WorkerOptions) -> int:
     Every other end is a ZstreamError with the sentence for whoever started it.
     """
     options.config.validate()
-    if options.savepoint:
-        raise UsageError(
-            f"--from {options.savepoint}: this release does not read savepoints yet. A cluster "
-            "goes on from its own newest checkpoint when it is started again with its --store."
-        )
     try:
         with ExitStack() as closing:
             loop, telemetry = _compose(topology, options, closing)
@@ -86,7 +81,12 @@ def _compose(
     closing.push(lambda kind, *_: shell.close(_FLUSH_S if kind is None else 0.0))
     signals = LeaveSignals(waker)
     closing.callback(signals.restore)
-    driver = _driver(topology, options, transport, shell)
+    start, url = _start(topology, options), ""
+    if is_initializer:
+        url, store = store_of(topology.name, options, closing)
+        if options.savepoint:
+            start = with_savepoint(start, options.savepoint, store, telemetry.say)
+    driver = _driver(topology, options, start, transport, shell)
     closing.callback(driver.dataflow.close)
     pulse = PulseThread(
         transport.context,
@@ -97,14 +97,29 @@ def _compose(
         ),
     )
     closing.callback(pulse.stop, _PULSE_STOP_S)
-    driver.begin(time.monotonic(), _store_of(topology, options, closing) if is_initializer else "")
+    driver.begin(time.monotonic(), url)
     signals.install()
     pulse.start()
     return Loop(driver, shell, signals, waker), telemetry
 
 
+def _start(topology: TopologyValue, options: WorkerOptions) -> Start:
+    return start_of(
+        topology.plan,
+        options.role,
+        options.join,
+        options.worker_count,
+        fresh=options.fresh,
+        leave_state=options.leave_state,
+    )
+
+
 def _driver(
-    topology: TopologyValue, options: WorkerOptions, transport: ZmqTransport, shell: WorkerShell
+    topology: TopologyValue,
+    options: WorkerOptions,
+    start: Start,
+    transport: ZmqTransport,
+    shell: WorkerShell,
 ) -> WorkerDriver:
     """The two cores for this worker, with an incarnation that was never there before."""
     plan = topology.plan
@@ -119,30 +134,13 @@ def _driver(
         options.config,
         identity,
         software_of(plan, installed_version()),
-        start_of(
-            plan,
-            options.role,
-            options.join,
-            options.worker_count,
-            fresh=options.fresh,
-            leave_state=options.leave_state,
-        ),
+        start,
         lambda: secrets.randbits(63),
         time.monotonic(),
     )
     return WorkerDriver(
         options.config, identity, plan, topology.registry, agent, shell, topology.on_error
     )
-
-
-def _store_of(topology: TopologyValue, options: WorkerOptions, closing: ExitStack) -> str:
-    """The URL of the initializer's store: the named one, or a private directory."""
-    if not options.store:
-        private = private_directory(topology.name)
-        closing.callback(PrivateHold(private).release)
-        return store_url(str(private))
-    open_store(options.store, make=True)
-    return store_url(options.store)
 
 
 def installed_version() -> str:

@@ -68,6 +68,18 @@ def open_store(url: str, *, make: bool = False) -> BlobStore:
     return files
 
 
+def open_to_read(url: str) -> BlobStore:
+    """Open a store that is only read from: nothing is written to try it out. Raises like
+    `open_store`."""
+    url = store_url(url)
+    directory = directory_of(url)
+    if directory is None:
+        return _open_bucket(url)
+    if not directory.is_dir():
+        raise ConnectorError(f"the store {url} is not a directory.")
+    return FileStore(directory)
+
+
 def probe(store: BlobStore, url: str, needs: str, needs_to_refuse: str) -> None:
     """Create one name twice and expect the refusal; read, list and delete it.
 
