@@ -1,12 +1,18 @@
-"""The demo: a cluster of two grows to five and shrinks to two while votes flow; every total counts.
+"""A cluster of two grows to five and shrinks to two while votes flow; every total counts.
 
-Run it with bin/demo. It starts real workers with the commands that a person would type, shows
-what they do, and exits with 0 only if every vote gave its output exactly once and all workers
-ended well.
+Usage:
+  demo [--chaos]
+
+  --chaos  kill workers by SIGKILL instead, the leader among them, while numbered votes flow
+
+It starts real workers with the commands that a person would type, shows what they do, and exits
+with 0 only if every vote gave its output exactly once and all workers that were not killed ended
+well.
 """
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -16,7 +22,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from traffic import Traffic, Verdict
+from docopt import docopt
+from traffic import NumberedTraffic, Traffic, Verdict, Votes
 
 from zstream.client import Cluster, Status
 
@@ -24,6 +31,7 @@ BIN = Path(sys.executable).parent
 EXAMPLES = Path(__file__).parent
 LETTERS = [bytes([letter]) for letter in b"abcdefghijklmnopqrstuvwxyz"]
 PER_SECOND = 20_000
+NUMBERED_PER_SECOND = 10_000  # the producer and the consumer are Python, on the same machine
 PATIENCE = 30.0  # seconds for any one step
 
 
@@ -46,7 +54,7 @@ class Screen:
         self._wipe()
         print(text, flush=True)
 
-    def show(self, status: Status, traffic: Traffic) -> None:
+    def show(self, status: Status, traffic: Votes) -> None:
         """How the cluster stands."""
         under_way = traffic.sent - traffic.received
         head = f"{traffic.sent:>11,} votes sent, {under_way:>6,} under way"
@@ -80,15 +88,20 @@ class Demo:
     """The cluster under demonstration, its workers, and what was seen of them."""
 
     def __init__(
-        self, folder: Path, application: Path = EXAMPLES / "alphabet.py", source: str = "alphabet"
+        self,
+        folder: Path,
+        application: Path = EXAMPLES / "alphabet.py",
+        source: str = "alphabet",
+        traffic: Votes | None = None,
     ) -> None:
         self.screen = Screen()
-        self.traffic = Traffic(LETTERS, PER_SECOND)
+        self.traffic = traffic or Traffic(LETTERS, PER_SECOND)
         self.source, self.control, self.external = (free_address() for _ in range(3))
         self._folder = folder
         self._application = application
         self._source_name = source
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._externals: dict[str, str] = {}
         self._told: set[str] = set()
 
     @property
@@ -97,9 +110,11 @@ class Demo:
 
     def start_worker(self, name: str, *how: str) -> None:
         """Start one as a person would."""
+        how = how if "--external" in how else (*how, "--external", free_address())
+        self._externals[name] = how[how.index("--external") + 1]
         command = ["zworker", "--application-module", str(self._application)]
         command += ["--in", f"{self._source_name}@{self.source}", "--out", self.traffic.address]
-        command += ["--name", name, *how]
+        command += ["--name", name, "--log-format", "json", *how]
         log = (self._folder / f"{name}.log").open("wb")
         self._workers[name] = subprocess.Popen(
             [BIN / command[0], *command[1:]], stdout=log, stderr=log, cwd=self._folder
@@ -114,6 +129,28 @@ class Demo:
         self.screen.tell(f"$ {' '.join(command)}\n{text}\n")
         if done.returncode != 0:
             raise RuntimeError(f"{command[0]} ended with {done.returncode}: {text}")
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to a worker; returns when new votes come out again, and says how it went."""
+        self._workers[name].send_signal(signal.SIGKILL)
+        self._workers[name].wait(PATIENCE)
+        killed_at = time.monotonic()
+        del self._externals[name]
+        self.external = next(iter(self._externals.values()))
+        self.watch(0.0, lambda status: self.traffic.first_out(killed_at) is not None)
+        seconds = (self.traffic.first_out(killed_at) or 0.0) - killed_at
+        self.screen.tell(f"  {self._said(f'{name} died: ')}")
+        self.screen.tell(f"  {seconds:.1f} s after the kill new votes were counted and out.\n")
+
+    def _said(self, text: str) -> str:
+        """What a survivor's log says that has this text in it."""
+        logs = [(self._folder / f"{name}.log").read_text() for name in self._externals]
+        return next(
+            says
+            for log in logs
+            for line in log.splitlines()
+            if line.startswith("{") and text in (says := str(json.loads(line)["text"]))
+        )
 
     def watch(self, seconds: float, until: Callable[[Status], bool] | None = None) -> None:
         """Show the cluster for so long, or until something is so (at most PATIENCE seconds)."""
@@ -137,13 +174,14 @@ class Demo:
             self._told.add(last["id"])
             self.screen.tell(f"  {last['says']}\n")
 
-    def start_cluster(self) -> None:
-        """Start two workers, w0 and w1, and wait until they are a cluster."""
-        first = ["--cluster-initializer", "--worker-count", "2", "--control", self.control]
+    def start_cluster(self, count: int = 2) -> None:
+        """Start so many workers, w0, w1 and on, and wait until they are a cluster."""
+        first = ["--cluster-initializer", "--worker-count", str(count), "--control", self.control]
         first += ["--data", free_address(), "--external", self.external]
         self.start_worker("w0", *first)
-        self.start_worker("w1", "--control", self.control)
-        self._await_cluster(2)
+        for number in range(1, count):
+            self.start_worker(f"w{number}", "--control", self.control)
+        self._await_cluster(count)
 
     def run(self) -> Verdict:
         """The story."""
@@ -161,6 +199,30 @@ class Demo:
         self.run_tool("cluster_shrinker", "--external", self.external, "--workers", "w3")
         self.watch(2.0)
         self.run_tool("cluster_shrinker", "--external", self.external, "--count", "2")
+        self.watch(3.0)
+        verdict = self.traffic.stop()
+        self.run_tool("cluster_shutdown", self.external)
+        return verdict
+
+    def run_chaos(self) -> Verdict:
+        """The story with deaths."""
+        tell = self.screen.tell
+        tell(f"Three workers, {NUMBERED_PER_SECOND:,} numbered votes a second.\n")
+        self.start_cluster(3)
+        self.traffic.start(self.source)
+        self.watch(4.0)
+        tell("w1 is killed:\n$ kill -9 w1")
+        self.kill("w1")
+        self.watch(2.0)
+        tell("Two more join, as one batch:\n")
+        for name in ("w3", "w4"):
+            self.start_worker(name, "--join", self.control, "--worker-count", "2")
+        self.watch(0.0, lambda status: status.worker_count == 4 and status.rescale is None)
+        self.watch(3.0)
+        tell("w0 leads and reads the source. It is killed:\n$ kill -9 w0")
+        self.kill("w0")
+        self.watch(2.0)
+        self.run_tool("cluster_shrinker", "--external", self.external, "--count", "1")
         self.watch(3.0)
         verdict = self.traffic.stop()
         self.run_tool("cluster_shutdown", self.external)
@@ -190,20 +252,28 @@ class Demo:
                 worker.wait(PATIENCE)
 
 
+def numbered_demo(folder: Path) -> Demo:
+    """With ends that lose nothing when workers die."""
+    traffic = NumberedTraffic(LETTERS, NUMBERED_PER_SECOND)
+    return Demo(folder, EXAMPLES / "numbered_alphabet.py", traffic=traffic)
+
+
 def main() -> int:
-    """Run the demo; 0 when every output came exactly once and every worker ended with 0."""
+    """Run the demo; 0 when every output came exactly once and every worker ended as it should."""
+    chaos = docopt(__doc__ or "")["--chaos"]
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="zstream-demo-") as folder:
-        demo = Demo(Path(folder))
+        demo = numbered_demo(Path(folder)) if chaos else Demo(Path(folder))
         try:
-            verdict = demo.run()
+            verdict = demo.run_chaos() if chaos else demo.run()
             codes = demo.exit_codes()
         except KeyboardInterrupt:
             print("\nstopped")
             return 130
         finally:
             demo.clean_up()
-    well = verdict.is_exact and not any(codes.values())
+    killed = dict.fromkeys(("w0", "w1") if chaos else (), -signal.SIGKILL)
+    well = verdict.is_exact and all(code == killed.get(name, 0) for name, code in codes.items())
     print(f"{verdict}.")
     print(
         "Workers ended with " + ", ".join(f"{name}: {code}" for name, code in codes.items()) + "."

@@ -1,9 +1,14 @@
-"""An outside program that feeds a cluster and checks every output: no part of the engine.
+"""Outside programs that feed a cluster and check every output: no part of the engine.
 
-Votes go out over one or more connections as `>IsI`-like frames (a length, a key, a count), at a
-steady rate. For each vote the cluster must send `KEY => TOTAL` exactly once. Totals of one key
-rise on each connection; between two connections there is no order, as a key may have moved from
-one worker to another.
+Votes go out at a steady rate, each a key and a count. For each vote the cluster must send
+`KEY => TOTAL` exactly once.
+
+    Traffic          over TCP, in `>IsI`-like frames. Totals of one key rise on each connection;
+                     between two connections there is no order, as a key may have moved from one
+                     worker to another. What was under way when a worker dies is lost.
+    NumberedTraffic  by a Producer and to a Consumer, which keep what may be needed again, so that
+                     every total comes whoever dies. A key that moved may have the totals of one
+                     checkpoint from two workers, in any order.
 """
 
 from __future__ import annotations
@@ -13,8 +18,10 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+
+from zstream.client import Consumer, Producer
 
 TICK = 0.005  # seconds between two writes of a sender
 WAIT = 30.0  # seconds for a connection, or for the last output
@@ -28,7 +35,7 @@ class Verdict:
     received: int
     lost: int
     doubled: int  # outputs that were not awaited (any more)
-    fallen: int  # totals that were not above the one before on their connection
+    fallen: int | None  # totals not above the one before on their connection; None: not looked at
     keys: int
 
     @property
@@ -36,9 +43,10 @@ class Verdict:
         return self.sent == self.received and not (self.lost or self.doubled or self.fallen)
 
     def __str__(self) -> str:
+        order = "" if self.fallen is None else f", {self.fallen:,} out of order"
         return (
             f"{self.sent:,} votes for {self.keys:,} keys, {self.received:,} outputs: "
-            f"{self.lost:,} lost, {self.doubled:,} doubled, {self.fallen:,} out of order"
+            f"{self.lost:,} lost, {self.doubled:,} doubled{order}"
         )
 
 
@@ -51,35 +59,31 @@ class Key:
     awaited: dict[int, float] = field(default_factory=dict)
 
 
-class Traffic:
-    """Senders and a receiver in threads of their own.
+class Votes:
+    """The votes that were sent, and what is awaited for them: what is common to both traffics.
 
     keys: names of equal length. per_second: votes over all senders. latencies: (received at,
-    seconds under way), both in the clock of `time.monotonic`.
+    seconds under way), both in the clock of `time.monotonic`. address: what `--out` says.
     """
 
-    def __init__(self, keys: Sequence[bytes], per_second: int, senders: int = 1) -> None:
+    address: str
+
+    def __init__(self, keys: Sequence[bytes], per_second: int, senders: int) -> None:
         self.sent = 0
         self.received = 0
         self.doubled = 0
-        self.fallen = 0
         self.latencies: list[tuple[float, float]] = []
         self._keys = [Key(name) for name in keys]
         self._by_name = {key.name: key for key in self._keys}
-        self._frame = struct.Struct(f">I{len(keys[0])}sI")
         self._per_second = per_second / senders
         self._senders = senders
         self._sending = threading.Event()
         self._receiving = threading.Event()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self._receiving.set()
         self._receiver = threading.Thread(target=self._receive, daemon=True)
-        self._receiver.start()
 
-    def __enter__(self) -> Traffic:
+    def __enter__(self) -> Votes:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,31 +117,90 @@ class Traffic:
             received=self.received,
             lost=sum(len(key.awaited) for key in self._keys),
             doubled=self.doubled,
-            fallen=self.fallen,
+            fallen=self._fallen(),
             keys=sum(key.total > 0 for key in self._keys),
         )
 
+    def first_out(self, since: float) -> float | None:
+        """When the first output came for a vote that was sent after `since`; None: not yet."""
+        for at, took in self.latencies:
+            if at - took > since:
+                return at
+        return None
+
     def _send(self, source: str, keys: Sequence[Key]) -> None:
         """A sender has keys of its own, so that their totals are known before they come back."""
-        host, _, port = source.rpartition(":")
-        began, count = time.monotonic(), 0
-        with socket.create_connection((host, int(port)), WAIT) as connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while self._sending.is_set():
-                now = time.monotonic()
-                due = int((now - began) * self._per_second) - count
-                frames = [self._vote(keys[(count + i) % len(keys)], now) for i in range(due)]
-                count += due
-                with self._lock:
-                    self.sent += due
-                connection.sendall(b"".join(frames))
-                time.sleep(TICK)
+        raise NotImplementedError
 
-    def _vote(self, key: Key, now: float) -> bytes:
+    def _receive(self) -> None:
+        """Take what comes while `_receiving` is set."""
+        raise NotImplementedError
+
+    def _fallen(self) -> int | None:
+        return None
+
+    def _listen(self) -> None:
+        self._receiving.set()
+        self._receiver.start()
+
+    def _due(self, keys: Sequence[Key]) -> Iterator[list[tuple[Key, int]]]:
+        """Votes that are to be sent now, again and again until it is enough: (key, count)."""
+        began, count = time.monotonic(), 0
+        while self._sending.is_set():
+            now = time.monotonic()
+            due = int((now - began) * self._per_second) - count
+            votes = [self._vote(keys[(count + i) % len(keys)], now) for i in range(due)]
+            count += due
+            with self._lock:
+                self.sent += due
+            yield votes
+            time.sleep(TICK)
+
+    def _vote(self, key: Key, now: float) -> tuple[Key, int]:
         votes = key.total % 9 + 1
         key.total += votes
         key.awaited[key.total] = now
-        return self._frame.pack(self._frame.size - 4, key.name, votes)
+        return key, votes
+
+    def _judge(self, line: bytes, now: float) -> tuple[bytes, int]:
+        """One output: its key and total."""
+        name, _, total_text = line.partition(b" => ")
+        total = int(total_text)
+        key = self._by_name.get(name)
+        sent_at = key.awaited.pop(total, None) if key else None
+        self.received += 1
+        if sent_at is None:
+            self.doubled += 1
+        else:
+            self.latencies.append((now, now - sent_at))
+        return name, total
+
+
+class Traffic(Votes):
+    """Senders and a receiver over TCP, in threads of their own."""
+
+    def __init__(self, keys: Sequence[bytes], per_second: int, senders: int = 1) -> None:
+        super().__init__(keys, per_second, senders)
+        self.fallen = 0
+        self._frame = struct.Struct(f">I{len(keys[0])}sI")
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._listen()
+
+    def __enter__(self) -> Traffic:
+        return self
+
+    def _fallen(self) -> int:
+        return self.fallen
+
+    def _send(self, source: str, keys: Sequence[Key]) -> None:
+        host, _, port = source.rpartition(":")
+        size = self._frame.size - 4
+        with socket.create_connection((host, int(port)), WAIT) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for votes in self._due(keys):
+                frames = [self._frame.pack(size, key.name, count) for key, count in votes]
+                connection.sendall(b"".join(frames))
 
     def _receive(self) -> None:
         """Take what comes, from any number of connections."""
@@ -152,27 +215,49 @@ class Traffic:
                     connection = ready.fileobj  # type: ignore[assignment]
                     data = connection.recv(1 << 18)
                     if data:
-                        self._judge(ready.data, data, time.monotonic())
+                        self._judge_lines(ready.data, data, time.monotonic())
                     else:
                         selector.unregister(connection)
                         connection.close()
             for registered in list(selector.get_map().values()):
                 registered.fileobj.close()  # type: ignore[union-attr]
 
-    def _judge(self, lines: Lines, data: bytes, now: float) -> None:
+    def _judge_lines(self, lines: Lines, data: bytes, now: float) -> None:
         for line in lines.cut(data):
-            name, _, total_text = line.partition(b" => ")
-            total = int(total_text)
-            key = self._by_name.get(name)
-            sent_at = key.awaited.pop(total, None) if key else None
-            self.received += 1
-            if sent_at is None:
-                self.doubled += 1
+            doubled = self.doubled
+            name, total = self._judge(line, now)
+            if self.doubled > doubled:
                 continue
             if total <= lines.newest.get(name, 0):
                 self.fallen += 1
             lines.newest[name] = total
-            self.latencies.append((now, now - sent_at))
+
+
+class NumberedTraffic(Votes):
+    """A producer for the source `source`, and a consumer for the sink `sink`."""
+
+    def __init__(
+        self, keys: Sequence[bytes], per_second: int, source: str = "alphabet", sink: str = "totals"
+    ) -> None:
+        super().__init__(keys, per_second, senders=1)
+        self._source = source
+        self._payload = struct.Struct(f">{len(keys[0])}sI")
+        self._consumer = Consumer("127.0.0.1:0", sink)
+        self.address = self._consumer.address
+        self._listen()
+
+    def _send(self, source: str, keys: Sequence[Key]) -> None:
+        with Producer(source, self._source, "traffic") as producer:
+            for votes in self._due(keys):
+                for key, count in votes:
+                    producer.send(self._payload.pack(key.name, count))
+
+    def _receive(self) -> None:
+        with self._consumer as consumer:
+            while self._receiving.is_set():
+                record = consumer.receive(0.1)
+                if record is not None:
+                    self._judge(record, time.monotonic())
 
 
 class Lines:
