@@ -10,10 +10,11 @@ Usage:
   --rounds N   stretches of each kind [default: 3]
   --json       one object instead of lines
 
-All times are of the processor, so that a busy machine tells the same; votes are drawn evenly over
-the keys. For each number of keys: votes a second with an epoch a second and with none, the longest
-single call in the first epoch (all is written) and in later ones with one key in a hundred changed,
-bytes of their parts, and how long a recovery takes from one part and from sixty.
+All times are of the processor, so that a busy machine tells the same. For each number of keys:
+votes a second with an epoch a second and with none, drawn evenly over all keys, and over one key in
+a hundred; the longest single call in the first epoch (all is written) and in later ones with one
+key in a hundred changed, bytes of their parts; how long a recovery takes from one part and from
+sixty.
 """
 
 from __future__ import annotations
@@ -71,9 +72,12 @@ def vote_for(name: bytes) -> bytes:
 
 
 class Bench:
-    """One worker that is alone. longest: seconds, by what was called."""
+    """One worker that is alone. longest: seconds, by what was called.
 
-    def __init__(self, keys: int, config: Config | None = None) -> None:
+    changing: votes are drawn from one key in so many.
+    """
+
+    def __init__(self, keys: int, config: Config | None = None, changing: int = 1) -> None:
         self.dataflow = Dataflow(
             topology.plan,
             topology.registry,
@@ -89,12 +93,9 @@ class Bench:
         self.longest: dict[str, float] = defaultdict(float)
         self.parts: dict[PartName, bytes] = {}
         self.feed(self.names)
+        drawn = self.names[::changing] or [b""]
         self._draws = [
-            [
-                struct.pack(">8sI", name, 1)
-                for name in random.choices(self.names or [b""], k=VOTES_A_TURN)
-            ]
-            for _ in range(200)
+            [vote_for(name) for name in random.choices(drawn, k=VOTES_A_TURN)] for _ in range(200)
         ]
 
     def feed(self, names: Sequence[bytes]) -> None:
@@ -151,9 +152,9 @@ class Bench:
         return (self.votes - votes) / (time.thread_time() - began)
 
 
-def throughput(keys: int, seconds: float, rounds: int) -> dict[str, float]:
+def throughput(keys: int, changing: int, seconds: float, rounds: int) -> dict[str, float]:
     """Stretches in turns, on two workers, because tracking does not end once it began."""
-    none, each_second = Bench(keys), Bench(keys)
+    none, each_second = Bench(keys, None, changing), Bench(keys, None, changing)
     each_second.write_epoch()
     rates: dict[str, list[float]] = {"none": [], "with": []}
     for _ in range(rounds):
@@ -218,7 +219,8 @@ def main() -> int:
     results = {}
     for keys in map(int, options["--keys"].split(",")):
         results[keys] = {
-            "throughput": throughput(keys, seconds, rounds),
+            "throughput": throughput(keys, 1, seconds, rounds),
+            "of one key in a hundred": throughput(keys, 100, seconds, rounds),
             "calls": calls(keys),
             "recovery_seconds": {
                 "one part": recovery(keys, 0),

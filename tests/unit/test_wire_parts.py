@@ -53,6 +53,25 @@ def test_what_was_written_is_read() -> None:
     assert part.history.names == HISTORY.names
 
 
+def test_rows_of_one_key_group_after_the_other_need_its_number_once() -> None:
+    keys, states = list("abcd"), [1, 2, 3, 4]
+    writer = PartWriter(NAME, Registry(), 16, ["count"])
+    long = writer.add_states("count", [5, 5, 5, 9], keys, states)
+    assert writer.add_states("count", [5, 9], keys, states, counts=[3, 1]) < long
+    part = open_part(NAME, writer.finish(HISTORY, {}, {}))
+    for rows in part.rows(Registry(), {5, 9}):
+        assert rows == ("count", [5, 5, 5, 9], keys, states)
+    assert [rows.keys for rows in part.rows(Registry(), {9})] == [["d"], ["d"]]
+
+
+def test_rows_that_do_not_add_up_are_refused() -> None:
+    writer = PartWriter(NAME, Registry(), 16, ["count"])
+    writer.add_states("count", [5, 9], ["a"], [1], counts=[1, 1])
+    part = open_part(NAME, writer.finish(HISTORY, {}, {}))
+    with pytest.raises(WireError, match=r"7/8231\.part cannot be read: rows do not add up"):
+        list(part.rows(Registry(), {5}))
+
+
 def test_a_part_without_anything_is_a_part() -> None:
     data = PartWriter(NAME, Registry(), 4, []).finish(History({}, ()), {}, {})
     part = open_part(NAME, data)
