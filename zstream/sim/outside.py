@@ -25,7 +25,7 @@ class Script:
     """One partition of a source: records are pushed, then it ends. Readers come and go.
 
     partition: its name. records: all that was ever pushed. forgets: whether what was acknowledged
-    is gone. acknowledging: asked of each acknowledgement before it counts.
+    is gone. acknowledging: asked of each acknowledgement before it counts. readers: by who reads.
     """
 
     def __init__(self, partition: str) -> None:
@@ -34,7 +34,7 @@ class Script:
         self.forgets = False
         self.acknowledged = 0
         self.acknowledging: Callable[[Script, int], None] = lambda script, count: None
-        self.newest: ScriptedReader | None = None
+        self.readers: dict[str, ScriptedReader] = {}
         self.fails = 0  # so many times it cannot be opened
         self.has_ended = False
         self._wakes: list[Callable[[], None]] = []
@@ -47,10 +47,9 @@ class Script:
         self.has_ended = True
         self._wake()
 
-    @property
-    def waiting(self) -> int:
-        """Records that the newest reader has not read yet."""
-        return len(self.records) - (self.newest.next if self.newest else 0)
+    def is_read(self, reader: str) -> bool:
+        """Whether this worker has read all that there is."""
+        return reader in self.readers and self.readers[reader].next == len(self.records)
 
     @property
     def first(self) -> int:
@@ -63,8 +62,8 @@ class Script:
             self.fails -= 1
             raise ConnectorError(f"source {self.partition} cannot be opened on {reader} now")
         self._wakes.append(wake)
-        self.newest = ScriptedReader(self, reader)
-        return self.newest
+        self.readers[reader] = ScriptedReader(self)
+        return self.readers[reader]
 
     def take(self, start: int, limit: int) -> list[Any]:
         if start == len(self.records) and self.has_ended:
@@ -83,8 +82,7 @@ class Script:
 class ScriptedReader:
     """A Reader of a script. Its position names the partition, so that none is given to another."""
 
-    def __init__(self, script: Script, reader: str) -> None:
-        self.reader = reader
+    def __init__(self, script: Script) -> None:
         self.next = 0
         self._script = script
 

@@ -20,7 +20,6 @@ from zstream.sim.faults import KINDS, STORM_ENDS, WITH_DEATHS, Faults
 from zstream.sim.node import SimulatedWorker
 from zstream.sim.numbered import LEFT, RIGHT, SENT_AT_ONCE, Numbered, numbered_topology
 from zstream.sim.oracle import Oracle
-from zstream.sim.outside import Script
 
 __all__ = ["KINDS", "Ended", "Schedule"]
 
@@ -228,16 +227,12 @@ class Schedule:
             if (dataflow.run, dataflow.progress().generation) != newest:
                 return False
         return all(
-            self._is_read(self.cluster.script(source, name), name)
+            self.cluster.script(source, name).is_read(worker.label)
             for source, names in state.placement.sources.items()
             for name in names
+            for worker in members
+            if worker.member.name == name
         )
-
-    def _is_read(self, script: Script, name: str) -> bool:
-        worker, reader = self.cluster.named(name), script.newest
-        if worker is None or reader is None or reader.reader != worker.label:
-            return False
-        return not script.waiting
 
     # ------------------------------------------------------------ what is drawn
 

@@ -213,8 +213,9 @@ class Player:
     def _is_quiet(self) -> bool:
         """No record is under way."""
         cluster = self.cluster
-        if any(script.waiting for script in cluster.scripts.values()):
-            return not cluster.alive
+        for script in cluster.scripts.values():
+            if script.records and not any(script.is_read(w.label) for w in cluster.alive):
+                return not cluster.alive
         return all(worker.driver.dataflow.empty() for worker in cluster.alive)
 
     def _until(self, done: Callable[[], bool], what: str) -> None:
