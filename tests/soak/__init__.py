@@ -1,0 +1,1 @@
+"""The soak: a real cluster under faults for minutes or hours. `python -m tests.soak --help`."""
