@@ -106,9 +106,9 @@ def in_flight_after_frames(patch: Patch) -> None:
     late: dict[int, list[Any]] = {}
 
     def without(self: Dataflow, *arguments: Any) -> None:
-        def keep(*given: Any) -> list[Any]:
-            late[id(self)] = recovery.records_in_flight(*given)
-            return []
+        def keep(*given: Any) -> tuple[list[Any], int]:
+            late[id(self)], dropped = recovery.records_in_flight(*given)
+            return [], dropped
 
         with pytest.MonkeyPatch.context() as within:
             within.setattr(engine, "records_in_flight", keep)

@@ -168,6 +168,69 @@ def test_renamed_state_that_moves_before_the_first_epoch_is_written_whole_by_its
     assert sum(len(rows.keys) for rows in part.rows(_registry(after), range(GROUPS))) == 40
 
 
+# ---------------------------------------------------------------- records in flight
+
+
+def with_one_in_flight(build: Any) -> Part:
+    """Worker 2 owns all; "x" is on its way to it when it cuts. Its part of epoch 1."""
+    several = Several(build, [1, 2], key_groups=GROUPS)
+    several.switch(generation(1, [1, 2], [2] * GROUPS))
+    several.settle()
+    first, second = several.workers[1], several.workers[2]
+    second.cut(second.run, Epoch(1), several.now)
+    first.feed("in", ["x"])
+    first.flush(several.now)
+    first.cut(first.run, Epoch(1), several.now)
+    several.settle()
+    data = second.part(Epoch(1))
+    assert data is not None
+    part = open_part(second.part_name(Epoch(1)), data)
+    assert len(list(part.in_flight())) == 1
+    return part
+
+
+def test_a_record_in_flight_finds_its_operator_behind_a_new_exchange() -> None:
+    """The number of its entry is another operator's by now: what it was on its way to counts."""
+    part = with_one_in_flight(counting("visits"))
+
+    def build(stream: Any) -> Any:
+        by_length = stream.key_by(len).count(name="lengths").items().map(lambda pair: "x")
+        return by_length.key_by(lambda value: value).count(name="visits").items()
+
+    after = upgraded(build, part)
+    assert (after.workers[1].states("lengths"), after.workers[1].states("visits")) == ({}, {"x": 1})
+
+
+def test_a_record_in_flight_finds_an_operator_that_was_renamed() -> None:
+    part = with_one_in_flight(counting("visits"))
+    after = upgraded(two("new", "calls", calls="visits"), part)
+    assert (after.workers[1].states("new"), after.workers[1].states("calls")) == ({}, {"x": 1})
+
+
+def test_a_record_in_flight_to_what_is_gone_is_dropped_and_counted() -> None:
+    """The operator and its sink are no more; it is not handed to who has its number now."""
+    part = with_one_in_flight(counting("visits"))
+    after = Several(counting("other"), [1], key_groups=GROUPS)
+    opened = replace(generation(2, [1], [1] * GROUPS), run=Run(2), recovers=True)
+    assert after.workers[1].restore(Run(2), opened, {part.name: part}, after.now) == 1
+    assert after.workers[1].states("other") == {}
+
+
+def test_a_record_in_flight_that_could_go_two_ways_is_refused() -> None:
+    """Two exchanges lead to the sink, and neither has the name of the one before."""
+
+    def before(stream: Any) -> Any:
+        return stream.key_by(lambda value: value, name="old").items()
+
+    def twice(stream: Any) -> Any:
+        one = stream.key_by(lambda value: value, name="one")
+        return one.items().key_by(lambda pair: pair[0], name="two").items()
+
+    part = with_one_in_flight(before)
+    with pytest.raises(WireError, match=r"on their way from old to out, .* shut it down"):
+        upgraded(twice, part)
+
+
 # ---------------------------------------------------------------- states
 
 

@@ -13,7 +13,7 @@ it as abandoned: to write a change twice is harmless, to miss one is not.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from zstream.config import Config
@@ -28,6 +28,7 @@ from zstream.wire.parts import (
     PartName,
     PartWriter,
     Span,
+    Way,
     covered,
     decode_names,
     encode_names,
@@ -76,7 +77,9 @@ class Checkpoint:
         key_groups: int,
         peers: Mapping[Incarnation, Peer],
         operators: Mapping[str, StatefulMap],
+        ways: Sequence[Way],
     ) -> None:
+        """ways: of the plan; whoever goes on with a part may have another one."""
         self.newest = Epoch(0)
         self._me = me
         self._run = run
@@ -85,6 +88,7 @@ class Checkpoint:
         self._key_groups = key_groups
         self._peers = peers
         self._operators = operators
+        self._ways = ways
         self._open: _Open | None = None
         self._spans: dict[int, Span] = {}  # a key group that is not here is in no part yet
         self._names: set[PartName] = set()
@@ -120,7 +124,8 @@ class Checkpoint:
             if output is not None:
                 self._prepared.setdefault(sink, []).append(output)
         name = PartName(self._run, epoch, self._me)
-        writer = PartWriter(name, self._registry, self._key_groups, list(self._operators))
+        operators = list(self._operators)
+        writer = PartWriter(name, self._registry, self._key_groups, operators, self._ways)
         awaited = frozenset(members) - {self._me}
         self._open = _Open(writer, groups, bases, awaited, dict(positions))
 

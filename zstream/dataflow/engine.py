@@ -20,6 +20,7 @@ from zstream.dataflow.links import DATA, LANES, SNAPSHOTS
 from zstream.dataflow.migration import Migration, Progress
 from zstream.dataflow.peer import Peer
 from zstream.dataflow.recovery import names_before, records_in_flight
+from zstream.dataflow.ways import ways_of
 from zstream.errors import InvariantBroken, WireError
 from zstream.model.batch import Batch
 from zstream.model.ids import EntryId, Epoch, Incarnation, KeyGroup, Run
@@ -366,7 +367,7 @@ class Dataflow:
 
     def restore(
         self, run: Run, opened: GenerationOpened, parts: Mapping[PartName, Part], now: float
-    ) -> None:
+    ) -> int:
         """A recovery: begin the run with this table and what a manifest holds.
 
         parts: all of the manifest, and those that `wire.parts.parts_needed` names for the key
@@ -374,9 +375,11 @@ class Dataflow:
         highest epoch. Links are opened to all members. Records that were in flight are applied
         here and now, so sinks must be open: their output belongs to the new run. Positions stand
         in the parts. Of an older run, or done already: ignored.
+        Returns how many records in flight are dropped: this topology has nothing any more that
+        they would have come to. Raises WireError for parts that cannot be gone on with.
         """
         if run < self.run or (run == self.run and self._migration.table.generation):
-            return
+            return 0
         if run == self.run and self._peers:
             raise InvariantBroken(f"a link of run {run} was opened before the run was restored")
         self.begin(run)
@@ -393,10 +396,12 @@ class Dataflow:
             set(opened.table.groups_of(self._me)),
             names_before(self._plan),
         )
-        in_flight = records_in_flight(manifest, self._plan, self._codec, opened, self._me)
+        plan, codec, me = self._plan, self._codec, self._me
+        in_flight, dropped = records_in_flight(manifest, plan, codec, opened, me)
         for entry, batch in in_flight:
             self._apply(entry, batch)
         self._gauge.running = ""
+        return dropped
 
     # ------------------------------------------------------------ figures
 
@@ -522,6 +527,7 @@ class Dataflow:
             self._plan.key_groups,
             self._peers,
             self._chains.stateful,
+            ways_of(self._plan),
         )
 
     def _new_migration(self) -> Migration:

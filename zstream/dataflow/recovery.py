@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from zstream.dataflow.columns import chosen
-from zstream.errors import WireError
+from zstream.dataflow.ways import Ways
 from zstream.model.batch import Batch
 from zstream.model.ids import EntryId, Incarnation
 from zstream.model.records import GenerationOpened
@@ -29,23 +29,28 @@ def records_in_flight(
     codec: BatchCodec,
     opened: GenerationOpened,
     me: Incarnation,
-) -> list[tuple[Entry, Batch]]:
-    """What this worker has to apply under the new table, in order.
+) -> tuple[list[tuple[Entry, Batch]], int]:
+    """What this worker has to apply under the new table, in order; and, on the first member, how
+    many records are for nothing that is in this plan.
 
     A key group's records are all in one part, that of its holder, in the order of application.
     """
-    entries = {entry.id: entry for entry in plan.entries}
+    ways = Ways(plan, names_before(plan))
     found: list[tuple[Entry, Batch]] = []
+    dropped = 0
     for turn, part in enumerate(sorted(manifest, key=lambda part: part.name)):
         for body in part.in_flight():
             number, batch = codec.decode(body)
-            if number not in entries:
-                raise WireError(f"part {part.name.blob()} has records for unknown entry {number}")
-            own = _own_rows(entries[number], batch, turn, opened, me)
+            entry = ways.entry(number, part)
+            if entry is None:
+                dropped += len(batch.values)
+                continue
+            own = _own_rows(entry, batch, turn, opened, me)
             if own is not None:
-                found.append((entries[number], own))
+                found.append((entry, own))
     ranks = _ranks(plan)
-    return sorted(found, key=lambda item: -ranks[item[0].id])
+    is_first = opened.table.members[0].incarnation == me
+    return sorted(found, key=lambda item: -ranks[item[0].id]), dropped if is_first else 0
 
 
 def _own_rows(

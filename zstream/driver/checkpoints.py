@@ -22,7 +22,7 @@ from zstream.control.events import CopySavepoint, SavepointCopied
 from zstream.dataflow.engine import Dataflow
 from zstream.driver.outputs import Commit, Outputs
 from zstream.driver.partitions import Partitions
-from zstream.errors import WireError
+from zstream.errors import ConnectorError, WireError
 from zstream.model.ids import Epoch, Incarnation
 from zstream.model.membership import Member
 from zstream.model.records import EpochAbandoned, EpochOpened, GenerationOpened, Manifest
@@ -180,7 +180,10 @@ class Checkpoints:
         self._read(self._restore.manifest_names)
 
     def try_restore(self, now: float) -> None:
-        """Go on when all parts that are needed are there. May raise what user code raises."""
+        """Go on when all parts that are needed are there.
+
+        May raise what user code raises, and ConnectorError for state that is not understood.
+        """
         doing = self._restore
         if doing is None or doing.awaited or self.damaged:
             return
@@ -190,11 +193,20 @@ class Checkpoints:
         if missing := needed - doing.parts.keys():
             self._read(sorted(missing))
             return
-        self._restore = None
         positions = {p: at for part in manifest for p, at in part.positions.items()}
         is_first = opened.table.members[0].incarnation == me
         self._partitions.seek(positions, opened.placement, keeps_rest=is_first)
-        self.dataflow.restore(opened.run, opened, doing.parts, now)
+        try:
+            dropped = self.dataflow.restore(opened.run, opened, doing.parts, now)
+        except WireError as error:  # sound, so an earlier one would be no better
+            raise ConnectorError(f"this version cannot go on with the state: {error}") from error
+        self._restore = None
+        if dropped:
+            text = (
+                f"{dropped:,} records were on their way to operators and sinks that this topology "
+                "has no more: they are dropped"
+            )
+            self._shell.say("warning", "records_dropped", text, {"records": dropped})
         committed = opened.restore is not None and opened.restore.committed
         for part in manifest if not committed else ():
             if _committer(part.name.incarnation, opened) == me:

@@ -7,7 +7,8 @@
               each of them stands for, column of keys, column of states]; or the body of one BATCH
               frame
     index   = msgpack: what stands in which block, with its length and crc32; source positions;
-              prepared output of sinks; the history of each key group
+              prepared output of sinks; the history of each key group; the ways of entries, if
+              there are batches
     footer  = length of the index u32, crc32 of the index u32, magic "TRPZ"
 
 A part holds *changes*: a key with its state, or with None when it is gone. A block is not of one
@@ -83,6 +84,16 @@ class History(NamedTuple):
         return covered(self.names, spans)
 
 
+class Way(NamedTuple):
+    """An entry as its plan numbers it, and the stateful operators and sinks that records at it
+    come to first."""
+
+    number: int
+    route: str
+    name: str
+    ends: tuple[str, ...]
+
+
 def covered(names: Iterable[PartName], spans: Iterable[Span]) -> set[PartName]:
     """Those of the names that lie in one of the spans."""
     ascending = sorted(spans)
@@ -99,9 +110,15 @@ class PartWriter:
     """Gathers the blocks of a part. Nothing is kept of what is handed in but its bytes."""
 
     def __init__(
-        self, name: PartName, registry: Registry, key_groups: int, operators: Sequence[str]
+        self,
+        name: PartName,
+        registry: Registry,
+        key_groups: int,
+        operators: Sequence[str],
+        ways: Sequence[Way] = (),
     ) -> None:
         self.name = name
+        self._ways = ways
         self._registry = registry
         self._key_groups = key_groups
         self._operators = {operator: number for number, operator in enumerate(operators)}
@@ -149,6 +166,7 @@ class PartWriter:
                     _encode_spans(history.spans),
                     dict(positions),
                     {sink: list(each) for sink, each in prepared.items()},
+                    self._ways if any(line[0] == _IN_FLIGHT for line in self._lines) else (),
                 )
             )
         except (TypeError, ValueError, OverflowError) as error:
@@ -178,7 +196,7 @@ class Part:
     """A part that was read and found sound.
 
     positions: by source. prepared: by sink, also that of epochs without a manifest before this
-    one, which must be committed with it.
+    one, which must be committed with it. ways: by entry; empty where nothing was in flight.
     """
 
     name: PartName
@@ -187,6 +205,7 @@ class Part:
     history: History
     positions: Mapping[str, Any]
     prepared: Mapping[str, Sequence[Any]]
+    ways: Mapping[int, Way]
     _blocks: tuple[tuple[int, bytes], ...]
 
     def in_flight(self) -> Iterator[bytes]:
@@ -230,11 +249,12 @@ def open_part(name: PartName, data: bytes) -> Part:
     what = f"part {name.blob()}"
     index = _index(name, data, what)
     try:
-        key_groups, operators, columns, names, spans, positions, prepared = msgpack.unpackb(
+        key_groups, operators, columns, names, spans, positions, prepared, rows = msgpack.unpackb(
             index, strict_map_key=False
         )
         lines = list(zip(*columns, strict=True))
         history = History(_decode_spans(spans), frozenset(decode_names(names)))
+        ways = {row[0]: Way(row[0], row[1], row[2], tuple(row[3])) for row in rows}
     except Exception as error:
         raise WireError(f"{what} is damaged: its index cannot be read: {error}") from error
     blocks: list[tuple[int, bytes]] = []
@@ -250,7 +270,9 @@ def open_part(name: PartName, data: bytes) -> Part:
         blocks.append((operator, body))
     if start != len(data) - _FOOTER.size - len(index):
         raise WireError(f"{what} is damaged: its blocks do not fill it.")
-    return Part(name, key_groups, tuple(operators), history, positions, prepared, tuple(blocks))
+    return Part(
+        name, key_groups, tuple(operators), history, positions, prepared, ways, tuple(blocks)
+    )
 
 
 def parts_needed(manifest: Iterable[Part], groups: Collection[int]) -> set[PartName]:
