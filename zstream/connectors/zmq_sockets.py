@@ -92,7 +92,7 @@ class ConnectingSocket:
         _set_options(self.socket, message_bytes_max)
         self.socket.setsockopt(zmq.IMMEDIATE, 1)
         self.socket.setsockopt(zmq.RECONNECT_IVL, 50)
-        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)  # what a recovery waits for
         self.socket.setsockopt(zmq.IPV6, int(":" in numeric))
         self.socket.connect(f"tcp://{address}")
 

@@ -17,9 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from zstream.config import Config
 from zstream.control.reports import Seen
 from zstream.control.state import ClusterState
-from zstream.model.ids import Epoch, Incarnation
+from zstream.model.ids import Epoch, Incarnation, Run
 from zstream.model.membership import Member
 from zstream.model.records import EpochAbandoned, EpochOpened, LogRecord, Manifest
+
+AFTER_RECOVERY = 0.25  # of an interval, to the first epoch: sinks hold back what was waited for
 
 
 class Epochs:
@@ -34,6 +36,7 @@ class Epochs:
         self._draw = draw
         self._opened_at = now
         self._epoch = Epoch(0)
+        self._run = Run(0)
 
     def next_timer(self, state: ClusterState) -> float:
         """When `step` may have something to do although nothing came in."""
@@ -53,6 +56,10 @@ class Epochs:
             if self._epoch != state.epoch.epoch:
                 self._epoch, self._opened_at = state.epoch.epoch, now
             return self._close(state, state.epoch, reports, now)
+        if state.run != self._run:
+            self._run = state.run
+            if state.generation.recovers:
+                self._opened_at = now - (1 - AFTER_RECOVERY) * self._interval
         if not wanted and now < self._opened_at + self._interval:
             return None
         if not between_waves(state, reports) or not all_committed(state, reports):
