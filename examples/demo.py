@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from docopt import docopt
 from traffic import NumberedTraffic, Traffic, Verdict, Votes
@@ -130,27 +131,29 @@ class Demo:
         if done.returncode != 0:
             raise RuntimeError(f"{command[0]} ended with {done.returncode}: {text}")
 
-    def kill(self, name: str) -> None:
-        """SIGKILL to a worker; returns when new votes come out again, and says how it went."""
+    def send_kill(self, name: str) -> float:
+        """SIGKILL to a worker; returns when that was. The tools ask one of the others then."""
+        killed_at = time.monotonic()
         self._workers[name].send_signal(signal.SIGKILL)
         self._workers[name].wait(PATIENCE)
-        killed_at = time.monotonic()
         del self._externals[name]
         self.external = next(iter(self._externals.values()))
+        return killed_at
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to a worker; returns when new votes come out again, and says how it went."""
+        killed_at = self.send_kill(name)
         self.watch(0.0, lambda status: self.traffic.first_out(killed_at) is not None)
         seconds = (self.traffic.first_out(killed_at) or 0.0) - killed_at
-        self.screen.tell(f"  {self._said(f'{name} died: ')}")
+        says = next(line["text"] for line in self.said() if f"{name} died: " in line["text"])
+        self.screen.tell(f"  {says}")
         self.screen.tell(f"  {seconds:.1f} s after the kill new votes were counted and out.\n")
 
-    def _said(self, text: str) -> str:
-        """What a survivor's log says that has this text in it."""
+    def said(self) -> list[dict[str, Any]]:
+        """What the workers say that were not killed: the lines of their logs."""
         logs = [(self._folder / f"{name}.log").read_text() for name in self._externals]
-        return next(
-            says
-            for log in logs
-            for line in log.splitlines()
-            if line.startswith("{") and text in (says := str(json.loads(line)["text"]))
-        )
+        lines = [line for log in logs for line in log.splitlines()]
+        return [json.loads(line) for line in lines if line.startswith("{")]
 
     def watch(self, seconds: float, until: Callable[[Status], bool] | None = None) -> None:
         """Show the cluster for so long, or until something is so (at most PATIENCE seconds)."""

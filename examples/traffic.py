@@ -18,6 +18,7 @@ import socket
 import struct
 import threading
 import time
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -123,7 +124,7 @@ class Votes:
 
     def first_out(self, since: float) -> float | None:
         """When the first output came for a vote that was sent after `since`; None: not yet."""
-        for at, took in self.latencies:
+        for at, took in self.latencies[bisect(self.latencies, (since, 0.0)) :]:
             if at - took > since:
                 return at
         return None
