@@ -15,7 +15,7 @@ from zstream.topology.specs import FRAME_BYTES_MAX
 
 
 class RowCutter:
-    """A `Cutter` for CSV: lines, joined where a quote is open, then split into cells."""
+    """A `MarkedCutter` for CSV: lines, joined where a quote is open, then split into cells."""
 
     def __init__(self, who: str) -> None:
         self.fault: ZstreamError | None = None

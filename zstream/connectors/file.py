@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from zstream.config import Config
-from zstream.connectors.framing import Cutter
+from zstream.connectors.framing import MarkedCutter
 from zstream.errors import ConnectorError
 from zstream.ports.connectors import EndOfInput
 
@@ -49,7 +49,7 @@ class FileReader:
         self,
         who: str,
         path: str,
-        make_cutter: Callable[[str], Cutter],
+        make_cutter: Callable[[str], MarkedCutter],
         follow: bool,
         config: Config | None = None,
     ) -> None:
@@ -245,7 +245,7 @@ class _OpenFile:
         self,
         who: str,
         path: str,
-        make_cutter: Callable[[str], Cutter],
+        make_cutter: Callable[[str], MarkedCutter],
         read_bytes: int,
         at: Sequence[Any],
     ) -> None:

@@ -40,6 +40,10 @@ class Cutter(Protocol):
     def held(self) -> int:
         """Bytes kept for a record that is not complete, counted as they came in."""
 
+
+class MarkedCutter(Cutter, Protocol):
+    """A cutter of what can be read again: it tells where another one may begin."""
+
     def mark(self) -> Any:
         """What a new cutter must be told to begin at the byte behind the records given so far."""
 
@@ -47,7 +51,7 @@ class Cutter(Protocol):
         """Begin where a cutter gave this mark; before the first `feed`."""
 
 
-def make_cutter(framing: Framing[Any], who: str) -> Cutter:
+def make_cutter(framing: Framing[Any], who: str) -> MarkedCutter:
     """A new cutter for one stream; `who` is the source as its messages name it."""
     if isinstance(framing, Lines):
         return LineCutter(who, framing.max_bytes, framing.encoding)
