@@ -316,9 +316,9 @@ class Agent:
             heard = 0.0 if self.leader is not None else now - self.election.heard_at
             self._send(envelope.address, LeaderHeard(int(heard * 1000), self.state.tail))
         elif isinstance(message, LeaderHeard):
-            if self._terms.beginning:
+            # Another process may listen where a member has died: it hears perhaps only us.
+            if self.state.table.member(envelope.sender) is not None:
                 self._terms.is_alive()
-            else:
                 self.election.member_answers(envelope.sender, message.heard_ms_ago / 1000, now)
         elif isinstance(message, HandOver):
             if self._obeys(envelope) and self._is_member() and self.log.idle:
