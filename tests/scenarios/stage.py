@@ -134,10 +134,15 @@ class Stage:
     # ---- what a transcript can do
 
     def start(self, name: str, role: str, join: str = "", workers: int = 1, **odd: str) -> None:
-        """A process is started. odd: fingerprint= or version=, to be refused by."""
+        """A process is started. odd: fingerprint= or version=, to be refused by; at=, the name of
+        a dead one that had the same addresses.
+        """
         number = len(self._actors) + 1
+        host = f"h{number}"
+        if "at" in odd:
+            host = self._actors[odd["at"]].agent.me.control.partition(":")[0]
         member = Member(
-            WorkerName(name), Incarnation(number), f"h{number}:1", f"h{number}:2", f"h{number}:3"
+            WorkerName(name), Incarnation(number), f"{host}:1", f"{host}:2", f"{host}:3"
         )
         software = Software(
             "votes",

@@ -4,7 +4,7 @@ A line that begins with `>` is a command, the lines under it are what it must pr
 change that is meant: `ZSTREAM_UPDATE_TRANSCRIPTS=1 pytest tests/scenarios`, and read the diff.
 
     > start NAME [role=initializer|starter|joiner] [join=NAME] [workers=N] [kind= version= readable=
-          fresh= leave= was=]
+          fresh= leave= was=] [at=NAME of a dead one whose addresses it has]
     > interval SECONDS   between epochs, for workers started from here on
     > wait SECONDS
     > shrink ID via=NAME (workers=A,B | count=N)          a tool asks once
