@@ -8,7 +8,7 @@ a transcript shows decisions only. Epochs are a minute apart unless something as
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from zstream.config import Config
@@ -18,6 +18,7 @@ from zstream.control.events import (
     ClientAsked,
     CommitEpoch,
     ConnectPeers,
+    CopySavepoint,
     CutEpoch,
     DisconnectPeers,
     Effect,
@@ -28,6 +29,7 @@ from zstream.control.events import (
     MessageReceived,
     OpenStore,
     Recover,
+    SavepointCopied,
     Say,
     SendMessage,
     Stop,
@@ -64,11 +66,13 @@ from zstream.model.records import (
     ShutdownOpened,
     TermOpened,
 )
+from zstream.model.savepoint import Savepoint
 from zstream.ports.log import perform
 from zstream.wire.codec import decode_record
 from zstream.wire.messages import (
     Answer,
     ClientRequest,
+    SavepointRequest,
     ShrinkRequest,
     ShutdownRequest,
     WaveCosts,
@@ -113,6 +117,8 @@ class Actor:
     readable: bool = False  # it could read the source
     stalled: bool = False  # its dataflow does not install what comes
     late: bool = False  # it does not store its part
+    slow: bool = False  # what it shall copy to a savepoint is not copied
+    refused: bool = False  # it cannot be copied
     cut_off: bool = False  # hears and reaches nobody, but the store
     dead: bool = False
 
@@ -123,13 +129,16 @@ class Stage:
     def __init__(self) -> None:
         self.now = 0.0
         self.lines: list[str] = []
-        self.config = Config(join_deadline_ms=20_000, checkpoint_interval_ms=60_000)
+        self.config = Config(
+            join_deadline_ms=20_000, checkpoint_interval_ms=60_000, savepoint_deadline_ms=10_000
+        )
         self._log = MemoryLog()
         self._written = 0
         self._folded = ClusterState()
         self._actors: dict[str, Actor] = {}
         self._draw = count(1)
         self._told: dict[RequestId, str] = {}
+        self.savepoints: dict[str, Savepoint] = {}
 
     # ---- what a transcript can do
 
@@ -155,6 +164,7 @@ class Stage:
             join=self._actors[join].agent.me.control if join else "",
             stateful=((odd.get("state", "tally"), odd.get("was", ""), f"{name}.py:16"),),
             fresh=bool(odd.get("fresh")),
+            savepoint=self.savepoints[odd["save"]].manifest if "save" in odd else None,
             leave_state=tuple(filter(None, [odd.get("leave", "")])),
             worker_count=workers,
             sources={"votes": False},
@@ -170,6 +180,10 @@ class Stage:
         self._actors[name] = Actor(agent, readable="readable" in odd or role == "initializer")
         if role == "initializer":
             self._actors[name].inbox.append(StoreOpened("log"))
+
+    def empty_store(self) -> None:
+        """From here on all is kept in another store."""
+        self._log, self._written, self._folded = MemoryLog(), 0, ClusterState()
 
     def actor(self, name: str) -> Actor:
         return self._actors[name]
@@ -223,6 +237,8 @@ class Stage:
                 actor.cut = effect.opened.epoch
         elif isinstance(effect, CommitEpoch):
             actor.committed = effect.manifest.epoch
+        elif isinstance(effect, CopySavepoint):
+            self._copy(actor, effect)
         elif isinstance(effect, SwitchGeneration | Recover):
             if isinstance(effect, Recover):
                 restore = effect.opened.restore
@@ -240,6 +256,17 @@ class Stage:
             self.lines.append(f"  {name} stops with {effect.code}: {effect.says}")
         elif isinstance(effect, AnswerClient):
             self._show_answer(effect.answer)
+
+    def _copy(self, actor: Actor, effect: CopySavepoint) -> None:
+        """At once; a place keeps the first savepoint that comes to it."""
+        name, epoch = actor.agent.me.name, effect.savepoint.manifest.epoch
+        self.lines.append(f"  {name} copies epoch {epoch} to {effect.to}")
+        request = effect.savepoint.request
+        if actor.refused:
+            actor.inbox.append(SavepointCopied(request, None, "no space left there."))
+        elif not actor.slow:
+            there = self.savepoints.setdefault(effect.to, replace(effect.savepoint, parts=1))
+            actor.inbox.append(SavepointCopied(request, there, ""))
 
     def _deliver(self, sender: Actor, address: str, event: Event) -> None:
         for other in self._actors.values():
@@ -340,3 +367,7 @@ def shrink(request: str, workers: str = "", number: int = 0) -> ShrinkRequest:
 
 def shutdown(request: str) -> ShutdownRequest:
     return ShutdownRequest(RequestId(request), "cluster_shutdown")
+
+
+def savepoint(request: str, to: str) -> SavepointRequest:
+    return SavepointRequest(RequestId(request), to, 1_700_000_000)

@@ -4,15 +4,20 @@ A line that begins with `>` is a command, the lines under it are what it must pr
 change that is meant: `ZSTREAM_UPDATE_TRANSCRIPTS=1 pytest tests/scenarios`, and read the diff.
 
     > start NAME [role=initializer|starter|joiner] [join=NAME] [workers=N] [kind= version= readable=
-          fresh= leave= was=] [at=NAME of a dead one whose addresses it has]
+          fresh= leave= was= save=] [at=NAME of a dead one whose addresses it has]
+    > empty              another store, with nothing in it
     > interval SECONDS   between epochs, for workers started from here on
     > wait SECONDS
     > shrink ID via=NAME (workers=A,B | count=N)          a tool asks once
     > shutdown ID via=NAME
+    > savepoint ID via=NAME to=URL
     > signal NAME        > kill NAME         > stall NAME      > unstall NAME
     > cut NAME           the worker hears and reaches nobody any more, but the store
     > heal NAME
     > late NAME          it does not store its part
+    > slow NAME          it does not get to the end of a savepoint
+    > refused NAME       it cannot copy a savepoint
+    > able NAME          it can again
     > damage NAME EPOCH  it cannot read the parts of this epoch
     > pause NAME SECONDS the process stands still for so long, then goes on
 """
@@ -25,7 +30,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.stage import Stage, shrink, shutdown
+from tests.scenarios.stage import Stage, savepoint, shrink, shutdown
 
 TRANSCRIPTS = sorted(Path(__file__).parent.glob("*.txt"))
 
@@ -61,6 +66,13 @@ def command(stage: Stage, words: list[str]) -> None:
         stage.ask(request, named["via"])
     elif verb == "shutdown":
         stage.ask(shutdown(plain[0]), named["via"])
+    elif verb == "savepoint":
+        stage.ask(savepoint(plain[0], named["to"]), named["via"])
+    elif verb == "able":
+        actor = stage.actor(plain[0])
+        actor.slow = actor.refused = False
+    elif verb == "empty":
+        stage.empty_store()
     elif verb == "interval":
         interval = int(float(plain[0]) * 1000)
         stage.config = replace(stage.config, checkpoint_interval_ms=interval)
@@ -72,7 +84,8 @@ def command(stage: Stage, words: list[str]) -> None:
         pause(stage, plain[0], float(plain[1]))
     else:
         actor = stage.actor(plain[0])
-        field = {"kill": "dead", "cut": "cut_off", "heal": "cut_off", "late": "late"}
+        field = {"kill": "dead", "cut": "cut_off", "heal": "cut_off"}
+        field.update({word: word for word in ("late", "slow", "refused")})
         setattr(actor, field.get(verb, "stalled"), verb not in ("heal", "unstall"))
 
 

@@ -48,6 +48,7 @@ class Savepoints:
         self._outcomes_kept = config.outcomes_kept
         self._software = software
         self._line: dict[RequestId, _Asked] = {}  # in the order in which they came
+        self._turn_at = 0.0  # since when the first of them is the first
         self._copying = RequestId("")  # the first of them, once its copy was begun
         self._outcomes: dict[RequestId, Answer] = {}
 
@@ -65,8 +66,7 @@ class Savepoints:
         return first is not None and not self._copying and state.committed <= first.after
 
     def next_timer(self) -> float:
-        since = min((asked.since for asked in self._line.values()), default=float("inf"))
-        return since + self._deadline
+        return self._turn_at + self._deadline if self._line else float("inf")
 
     def on_request(self, request: SavepointRequest, state: ClusterState, now: float) -> Answer:
         """Where it stands; the first time it is refused, or gets in line."""
@@ -79,6 +79,7 @@ class Savepoints:
                 return answer(me, "refused", says, "not_up", do)
             if state.shutdown is not None:
                 return answer(me, "refused", "The cluster is shutting down.", "shutting_down")
+            self._turn_at = self._turn_at if self._line else now
             self._line[me] = _Asked(request, now, state.epochs)
         if me != next(iter(self._line)):
             return answer(me, "waiting", "Another savepoint is under way; this one waits its turn.")
@@ -88,12 +89,14 @@ class Savepoints:
         self, state: ClusterState, reports: Mapping[Incarnation, Seen], now: float
     ) -> list[Effect]:
         """What there is to do now: the copy of the first one, when its checkpoint is there."""
-        for asked in list(self._line.values()):
-            if state.stopped is not None:
-                self._fail(asked, "the cluster has stopped.")
-            elif now >= asked.since + self._deadline:
-                self._fail(asked, f"it was not done after {self._deadline:.0f} s.")
         first = next(iter(self._line.values()), None)
+        if first is not None and now >= self._turn_at + self._deadline:
+            self._fail(first, f"it was not done after {self._deadline:.0f} s.", now)
+            first = next(iter(self._line.values()), None)
+        if state.stopped is not None:
+            for asked in list(self._line.values()):
+                self._fail(asked, "the cluster has stopped.", now)
+            return []
         if first is None or self._copying or state.manifest is None:
             return []
         if state.manifest.epoch <= first.after or not all_committed(state, reports):
@@ -119,7 +122,7 @@ class Savepoints:
         if asked is None or event.request != self._copying:
             return
         if event.savepoint is None:
-            self._fail(asked, event.failed)
+            self._fail(asked, event.failed, now)
             return
         data = savepoint_data(event.savepoint, asked.request.to, now - asked.since)
         says = (
@@ -127,14 +130,15 @@ class Savepoints:
             f"{'part' if data['parts'] == 1 else 'parts'}, {data['bytes']:,} bytes, "
             f"{data['seconds']:.1f} s."
         )
-        self._end(answer(event.request, "done", says, data=data))
+        self._end(answer(event.request, "done", says, data=data), now)
 
-    def _fail(self, asked: _Asked, why: str) -> None:
+    def _fail(self, asked: _Asked, why: str, now: float) -> None:
         says = f"There is no savepoint: {why}"
-        self._end(answer(asked.request.request, "failed", says, "failed"))
+        self._end(answer(asked.request.request, "failed", says, "failed"), now)
 
-    def _end(self, outcome: Answer) -> None:
+    def _end(self, outcome: Answer, now: float) -> None:
         self._line.pop(outcome.request)
+        self._turn_at = now
         if self._copying == outcome.request:
             self._copying = RequestId("")
         self._outcomes[outcome.request] = outcome
