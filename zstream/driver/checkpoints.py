@@ -144,6 +144,8 @@ class Checkpoints:
         self._manifest = max(self._manifest, manifest.epoch)
         if self.recovering or manifest.run != self.dataflow.run:
             return
+        if self._me.incarnation not in manifest.authors:
+            return  # we have left, or are not in yet: what a late barrier made us cut is nobody's
         outputs = self.dataflow.manifest_appended(manifest.epoch)
         self._outputs.commit(manifest.epoch, self._me.incarnation, outputs)
         self._partitions.acknowledge(manifest.epoch)
