@@ -153,6 +153,7 @@ class ControlLog:
             new.append(record)
         return Folded(tuple(new), first, self._decided(found))
 
+
 def since_it_began(records: Sequence[LogRecord]) -> Sequence[LogRecord]:
     """Those of this life of the cluster: what came before a new beginning is for nobody."""
     begins = [i for i, r in enumerate(records) if isinstance(r, TermOpened) and r.begins]
