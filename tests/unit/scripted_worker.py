@@ -12,9 +12,15 @@ import zmq
 
 from zstream.model.ids import RequestId
 from zstream.wire.codec import decode_message, encode_message, encode_plain
-from zstream.wire.messages import Answer, ShrinkRequest, ShutdownRequest, StatusRequest
+from zstream.wire.messages import (
+    Answer,
+    SavepointRequest,
+    ShrinkRequest,
+    ShutdownRequest,
+    StatusRequest,
+)
 
-Request = ShrinkRequest | ShutdownRequest | StatusRequest
+Request = ShrinkRequest | ShutdownRequest | StatusRequest | SavepointRequest
 # The request and how often it was asked with this id, from 1 on; None: no answer.
 Script = Callable[[Request, int], Answer | None]
 
@@ -141,7 +147,7 @@ class ScriptedWorker:
                 continue
             client, payload = self._router.recv_multipart()
             request = decode_message(payload)
-            assert isinstance(request, ShrinkRequest | ShutdownRequest | StatusRequest)
+            assert isinstance(request, Request)
             self.heard.append(request)
             asked[request.request] = asked.get(request.request, 0) + 1
             answer = self._script(request, asked[request.request])

@@ -26,6 +26,7 @@ PROGRAMS = {
         name: importlib.import_module(f"zstream.cli.{name}").__doc__ or ""
         for name in (
             "cluster_shrinker",
+            "cluster_savepoint",
             "cluster_status",
             "cluster_shutdown",
             "sender",
@@ -79,6 +80,8 @@ def refusal(program: str, line: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("cluster_shrinker", "-e 127.0.0.1:5050 -w w2,w3 --no-wait"),
         ("cluster_status", "--external 127.0.0.1:5050 --watch --rescales --dead-letters"),
         ("cluster_shutdown", "127.0.0.1:5050"),
+        ("cluster_savepoint", "--external 127.0.0.1:5050 --to file:///save --no-wait --json"),
+        ("cluster_savepoint", "show s3://bucket/save --json"),
         ("sender", "--host 127.0.0.1:7010 --file votes.msg -f - --rate 100"),
         ("data_receiver", "--listen 127.0.0.1:7002 --framed --no-write"),
     ],
@@ -120,6 +123,14 @@ def test_short_forms_may_stand_together_and_long_ones_be_cut_short() -> None:
             "zworker",
             "--leave-state a --leave-state b --fresh --fresh",
             "--fresh is given more than once.",
+        ),
+        ("cluster_savepoint", "show", "<url> is missing."),
+        ("cluster_savepoint", "show a b", "nothing is asked for where 'b' stands."),
+        ("cluster_savepoint", "show a --to b", "this fits none of the ways in --help."),
+        (
+            "cluster_savepoint",
+            "-e a:1",
+            "--to URL is missing (or ZSTREAM_TO in the environment).",
         ),
         ("cluster_shrinker", "-e a:1", "one of --query, --count or --workers is missing."),
         (
@@ -287,3 +298,20 @@ def test_defaults_stand_in_the_texts_and_not_for_docopt() -> None:
     """`[default: x]` would hide whether a person said it, and so the environment."""
     for doc in (*PROGRAMS.values(), cluster_shutdown.__doc__ or ""):
         assert "[default" not in doc
+
+
+def test_a_way_takes_only_its_own_options_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is set for other programs, or another way of this one, is in nobody's way."""
+    monkeypatch.setenv("ZSTREAM_EXTERNAL", "127.0.0.1:5050")
+    monkeypatch.setenv("ZSTREAM_JSON", "1")
+    shown = parse(PROGRAMS["cluster_savepoint"], ["show", "/save"], program="cluster_savepoint")
+    assert (shown["show"], shown["<url>"], shown["--external"], shown["--json"]) == (
+        True,
+        "/save",
+        None,
+        True,
+    )
+    taken = parse(PROGRAMS["cluster_savepoint"], ["--to", "/save"], program="cluster_savepoint")
+    assert (taken["show"], taken["--external"]) == (False, "127.0.0.1:5050")

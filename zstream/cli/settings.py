@@ -25,7 +25,7 @@ OPTION_NAMES = """
     application-module in out name cluster-initializer control data my-control my-data external
     join worker-count join-deadline store fresh from leave-state checkpoint-interval dead-letters
     config log-format json metrics ponythreads
-    query count workers wait no-wait timeout watch rescales
+    query count workers wait no-wait timeout watch rescales to
     host file lines framed binary size rate batch repeat quiet listen output no-write idle
 """
 

@@ -16,7 +16,7 @@ from docopt import DocoptExit, docopt
 
 from zstream.cli.arguments import Option, Said, options_of, split
 from zstream.cli.settings import Setting, read_settings, variable
-from zstream.cli.ways import choices, one_too_many, what_is_wrong
+from zstream.cli.ways import choices, one_too_many, way_of, what_is_wrong
 from zstream.errors import UsageError
 
 
@@ -38,7 +38,9 @@ def parse(
         if "--version" in names:
             print(program, version or installed_version())
             raise SystemExit(0)
-        said += from_settings(doc, options, names, read_settings(names.get("--config")))
+        way = way_of(doc, words)
+        there = [option for option in options if "[options]" in way or option.name in way]
+        said += from_settings(doc, there, names, read_settings(names.get("--config")))
         line = [
             f"{option.name}={value}" if option.argument else option.name for option, value in said
         ]

@@ -26,10 +26,10 @@ def what_is_wrong(doc: str, said: Said, words: Sequence[str], dashes: bool) -> s
             return f"{' and '.join(given)} exclude each other; give one of them."
         if must and not given:
             return f"one of {either(group)} is missing."
-    for name, argument in re.findall(r"(--[\w-]+) ([A-Z]+)", needed_of(doc)):
+    for name, argument in re.findall(r"(--[\w-]+) ([A-Z]+)", needed_of(doc, words)):
         if name not in names:
             return f"{name} {argument} is missing (or {variable(name)} in the environment)."
-    places = places_of(doc)
+    places = places_of(doc, words)
     if len(words) < len(places):
         return f"{places[len(words)]} is missing."
     once = set(names) - set(re.findall(r"(--[\w-]+) [A-Z]+\]?\.\.\.", doc))
@@ -41,19 +41,24 @@ def what_is_wrong(doc: str, said: Said, words: Sequence[str], dashes: bool) -> s
 
 def one_too_many(doc: str, words: Sequence[str]) -> str:
     """A sentence for the first word that has no place; docopt takes some for what follows --."""
-    places = places_of(doc)
+    places = places_of(doc, words)
     if len(words) <= len(places):
         return ""
     hint = " What is for the topology stands behind --." if "[-- <" in doc else ""
     return f"nothing is asked for where {words[len(places)]!r} stands.{hint}"
 
 
-def needed_of(doc: str) -> str:
-    """The first way to use the program, without what may be left out and without choices."""
-    usage = doc.partition("Usage:")[2].strip().partition("\n")[0]
-    return re.sub(r"\[[^\]]*\]|\([^)]*\)", " ", usage)
+def way_of(doc: str, words: Sequence[str]) -> str:
+    """One way to use the program: the one that begins with the first word, else the first one."""
+    ways = doc.partition("Usage:")[2].partition("\n\n")[0].strip().splitlines()
+    return next((way for way in ways if words and way.split()[1:2] == words[:1]), ways[0])
 
 
-def places_of(doc: str) -> list[str]:
-    """Names of the words that must be there."""
-    return re.findall(r"<[\w-]+>", needed_of(doc))
+def needed_of(doc: str, words: Sequence[str]) -> str:
+    """That way, without what may be left out and without choices."""
+    return re.sub(r"\[[^\]]*\]|\([^)]*\)", " ", way_of(doc, words))
+
+
+def places_of(doc: str, words: Sequence[str]) -> list[str]:
+    """What must stand there beside options: a word as it is, or the name of one."""
+    return re.findall(r"(?<= )(?:[a-z]+|<[\w-]+>)(?= |$)", needed_of(doc, words))
