@@ -25,6 +25,7 @@ from dataclasses import replace
 
 from zstream.config import Config
 from zstream.control.answers import Desk
+from zstream.control.busy import Busy
 from zstream.control.election import Election, rank
 from zstream.control.events import (
     AbandonEpoch,
@@ -115,6 +116,7 @@ class Agent:
         self._voice = Voice(me, self.log)
         self._membership = Membership(self._voice, self._desk, config)
         self._leaving = Leaving(self._voice, config)
+        self._busy = Busy(self._voice, config)
         self._send = self._voice.send
         self._do = self._voice.do
         self.envelope = self._voice.envelope
@@ -331,13 +333,12 @@ class Agent:
         return envelope.term == self.state.term and envelope.sender == self.state.leader
 
     def _on_pulse(self, envelope: Envelope, pulse: Pulse, now: float) -> None:
-        if self.leader is not None:
-            if self.state.person(envelope.sender) is not None:
-                busy = self.leader.on_pulse(envelope.sender, pulse, now)
-                if busy:
-                    self._voice.say("warning", "worker_busy", busy)
-            if pulse.tail < self.state.tail:
-                self._send_tail(envelope.address, LogNumber(pulse.tail + 1))
+        if self.state.person(envelope.sender) is not None:
+            self._busy.heard(envelope.sender, pulse, now)
+            if self.leader is not None:
+                self.leader.heard(envelope.sender, now)
+        if self.leader is not None and pulse.tail < self.state.tail:
+            self._send_tail(envelope.address, LogNumber(pulse.tail + 1))
         if pulse.is_leader and self._obeys(envelope):
             self.election.leader_heard(now)
         if pulse.tail > self.state.tail or envelope.term > self.state.term:
@@ -460,6 +461,8 @@ class Agent:
         """Act on what stands in the log now."""
         if not folded.new:
             return
+        self._membership.waits_at_door = self._joining is not None
+        self._membership.began_anew(folded.new, now)
         self._membership.connect()
         if self._membership.takes_part:
             self._joining = None
@@ -484,8 +487,6 @@ class Agent:
 
     def _on_record(self, record: LogRecord, now: float) -> None:
         if isinstance(record, TermOpened):
-            if record.begins and record.author != self.me.incarnation:
-                self._membership.began_anew(record, now)
             self._on_term(now)
         elif isinstance(record, RescaleOpened):
             self._membership.opened(record)

@@ -45,14 +45,12 @@ from zstream.wire.messages import (
     Answer,
     JoinReply,
     JoinRequest,
-    Pulse,
     Report,
     ShutdownRequest,
 )
 
 UNCOMMITTED = "uncommitted"  # how a pressure begins that an epoch relieves
 CLEAN_EVERY = 8  # epochs; a listing of all parts is not free in a bucket
-BUSY_SAID_EVERY = 5.0  # seconds between two lines about the same busy worker
 
 
 class Leader:
@@ -73,7 +71,6 @@ class Leader:
         self.requests = Requests(config, software, start_count)
         self.savepoints = Savepoints(config, software)
         self.reports: dict[Incarnation, Seen] = {}
-        self._turns: dict[Incarnation, tuple[int, float, float]] = {}  # count, since, said at
         self._config = config
         self._me = me
         self._first = first
@@ -112,19 +109,6 @@ class Leader:
     def on_report(self, member: Incarnation, report: Report, now: float) -> None:
         self.reports[member] = Seen(report, now)
         self.heard(member, now)
-
-    def on_pulse(self, member: Incarnation, pulse: Pulse, now: float) -> str:
-        """A sign of life. Returns a sentence when the member's loop is held by user code."""
-        self.heard(member, now)
-        turns, since, said = self._turns.get(member, (-1, now, now))
-        if pulse.turns != turns:
-            self._turns[member] = (pulse.turns, now, now)
-            return ""
-        if now - since < self._config.busy_after_ms / 1000 or now - said < BUSY_SAID_EVERY:
-            return ""
-        self._turns[member] = (turns, since, now)
-        where = f"{pulse.operator} holds" if pulse.operator else "something holds"
-        return f"{pulse.name} is busy, not dead: {where} its loop for {now - since:.0f} s now"
 
     def on_shutdown(self, request: ShutdownRequest, state: ClusterState) -> Answer:
         self._shutdown = self._shutdown or request

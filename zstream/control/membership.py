@@ -9,6 +9,8 @@ shutdown closed           everybody ends
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from zstream.config import Config
 from zstream.control.answers import Desk
 from zstream.control.events import (
@@ -23,6 +25,7 @@ from zstream.control.voice import Voice
 from zstream.model.ids import Incarnation, RequestId, Run
 from zstream.model.records import (
     GenerationOpened,
+    LogRecord,
     RescaleClosed,
     RescaleOpened,
     ShutdownClosed,
@@ -40,6 +43,7 @@ class Membership:
         self._run = Run(0)  # whose links were opened
         self._linked: set[Incarnation] = set()
         self._leaves = False  # this worker is a leaver of a rescale that was opened
+        self.waits_at_door = False  # what it reads may be of a time before it was let in
         self.ends: tuple[float, Stop] | None = None  # when this worker stops, and how
 
     @property
@@ -101,11 +105,15 @@ class Membership:
                 )
                 voice.say("error", "source_waits", text)
 
-    def began_anew(self, record: TermOpened, now: float) -> None:
-        """The cluster was taken for ended, and was started again by somebody."""
-        if self._voice.generation > 0 and self.ends is None:
-            says = f"the cluster was started again by {record.name}, without this worker."
-            self._end(Stop(1, says), now)
+    def began_anew(self, records: Iterable[LogRecord], now: float) -> None:
+        """Somebody else has taken the cluster for ended, and has started it again."""
+        mine = self._voice.me.incarnation
+        for record in records:
+            if not isinstance(record, TermOpened) or not record.begins or record.author == mine:
+                continue
+            if self.ends is None and not self.waits_at_door:
+                says = f"the cluster was started again by {record.name}, without this worker."
+                self._end(Stop(1, says), now)
 
     def opened(self, record: RescaleOpened) -> None:
         """A rescale has begun. A joiner reads of those before its own, too, and keeps silent."""
@@ -145,7 +153,7 @@ class Membership:
         self._end(Stop(0 if record.drained else 1, record.says), now)
 
     def _without_us(self, opened: GenerationOpened, now: float) -> None:
-        if self.ends is not None or self._voice.generation == 0:
+        if self.ends is not None or self.waits_at_door:
             return  # ending already, or a generation from before we were let in
         if self._leaves or self._leaves_by_base():
             says = "left the cluster; its key groups are with those who stay."

@@ -281,6 +281,7 @@ class Rescale:
             recovers=False,
             restore=state.generation.restore if state.generation else None,
             cause=self.opened.cause,
+            manifest=state.committed,
         )
 
     def _count_costs(

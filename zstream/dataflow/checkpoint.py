@@ -92,6 +92,7 @@ class Checkpoint:
         self._open: _Open | None = None
         self._spans: dict[int, Span] = {}  # a key group that is not here is in no part yet
         self._names: set[PartName] = set()
+        self._told_early: dict[Epoch, dict[str, list[Any]]] = {}  # outputs, by epoch
         self._prepared: dict[str, list[Any]] = {}  # since the last manifest
         self._row_bytes: dict[str, float] = {}
 
@@ -223,6 +224,8 @@ class Checkpoint:
 
         Of another epoch than the open one: ignored.
         """
+        if epoch in self._told_early:
+            return self._told_early.pop(epoch)
         opened = self._finished(epoch)
         if opened is None:
             return {}
@@ -247,6 +250,14 @@ class Checkpoint:
         """There will be no manifest of this epoch; its barriers make no cut any more."""
         self.newest = max(self.newest, epoch)
         if self._open is not None and self._open.epoch <= epoch:
+            self.put_back()
+
+    def decide(self, manifest: Epoch) -> None:
+        """The newest epoch that has a manifest is this one: so the open one has one, or none."""
+        epoch = self.open_epoch
+        if epoch and epoch <= manifest:
+            self._told_early[epoch] = self.manifest_appended(epoch)
+        else:
             self.put_back()
 
     def put_back(self) -> None:

@@ -242,7 +242,7 @@ class Dataflow:
         if opened.run != self.run or opened.table.generation <= self._migration.table.generation:
             return
         self._exchange.cut()
-        self._checkpoint.put_back()  # no wave starts while an epoch is open: it is decided
+        self._checkpoint.decide(opened.manifest)  # no wave starts while an epoch is open
         self._migration.switch(opened, now)
         self._exchange.install(opened.table, opened.placement)
         marker = encode_record(opened)

@@ -114,6 +114,8 @@ class GenerationOpened:
     recovers: it begins a run: all members drop links and state and begin again from `restore`,
     the manifest that holds what they own; None for nothing at all. Later generations of the run
     say in `restore` where it began.
+    manifest: the newest epoch that has one. Who hears of this by a marker, before the log's word,
+    learns what became of its own newest part.
     wave, waves: which wave of its rescale this is (1-based); 0 of 0 for a recovery and for the
     generation that lets the leavers go.
     """
@@ -129,6 +131,7 @@ class GenerationOpened:
     recovers: bool
     restore: Manifest | None
     cause: str
+    manifest: Epoch = Epoch(0)
 
 
 @dataclass(frozen=True)
