@@ -294,6 +294,10 @@ class Live:
     def status(self) -> Status:
         return self.cluster.status()
 
+    def says(self, text: str) -> None:
+        """Wait until any worker has said this."""
+        until(lambda: text in self.said(), self.said)
+
     def said(self) -> str:
         """By all workers so far."""
         return "\n".join(worker.log for worker in self.workers.values())

@@ -9,13 +9,18 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
+import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.integration.live import Live, connect, until
+from tests.integration.live import Live, connect, names_of, until, votes_of
 from tests.integration.live_files import Counted
+from zstream.client import Cluster
+from zstream.model.keys import KeyGroups
 
 IN_WAVES = {"wave_groups_max": 4}  # so that a rescale takes a while
 
@@ -30,9 +35,9 @@ def test_some_are_killed(tmp_path: Path, dead: list[str]) -> None:
         live.kill(*dead)
         left = [name for name in live.workers if name not in dead]
         for name in left:
-            live.workers[name].says(f"{dead[-1]} died: not heard for ")
+            live.workers[name].says(" died: not heard for ")
         counted.goes_on(2_000)
-        assert sorted(live.status().worker_names) == left
+        until(lambda: sorted(live.status().worker_names) == left, live.status)
         counted.check()
         live.shut_down()
         counted.check()
@@ -46,7 +51,7 @@ def test_the_leader_again_and_again(tmp_path: Path) -> None:
             counted.goes_on(500)
             leader = live.status().leader
             live.kill(leader)
-            until(lambda: f"{leader} died: not heard for " in live.said(), live.said)
+            live.says(f"{leader} died: not heard for ")
         counted.goes_on(500)
         [last] = live.status().worker_names
         [joiner] = live.join(1, at=live.workers[last].control)
@@ -84,6 +89,10 @@ def test_one_that_slept_too_long(tmp_path: Path, name: str) -> None:
         counted.check()
 
 
+def await_another_leader(cluster: Cluster, name: str) -> None:
+    until(lambda: cluster.status().leader != name, cluster.status)
+
+
 def test_one_that_slept_for_a_moment(tmp_path: Path) -> None:
     """Each in turn is stopped for less than it takes to be taken for dead: nobody is."""
     with (
@@ -95,8 +104,7 @@ def test_one_that_slept_for_a_moment(tmp_path: Path) -> None:
             counted.goes_on(500)
             live.workers[name].signal(signal.SIGSTOP)
             others = [worker for worker in live.workers.values() if worker.name != name]
-            through = live.through(others[0])
-            until(lambda: through.status().leader != name, through.status)
+            await_another_leader(live.through(others[0]), name)
             live.workers[name].signal(signal.SIGCONT)
         counted.goes_on(1_000)
         assert live.status().generation == 1
@@ -119,7 +127,7 @@ def test_a_dead_worker_is_started_again_at_once(tmp_path: Path) -> None:
         live.workers["w0"].says("Another worker has come under the name w1. All goes on from")
         counted.goes_on(1_000)
         status = live.status()
-        assert status.worker_names == ["w0", "w1", "w2"]
+        assert sorted(status.worker_names) == ["w0", "w1", "w2"]
         shares = [worker.key_groups for worker in status.workers]
         assert max(shares) - min(shares) <= 1
         assert [rescale["id"] for rescale in live.cluster.rescales()] == ["start-1"]
@@ -171,7 +179,9 @@ def test_a_death_in_a_shrink(tmp_path: Path, dead: str) -> None:
         until(lambda: live.phase() == "WAVE", live.status)
         live.kill(dead)
         assert shrink.ends() == 1
-        assert f"shrink-2 failed: {dead} died, and the rest went on from a checkpoint." in shrink.log
+        assert (
+            f"shrink-2 failed: {dead} died, and the rest went on from a checkpoint." in shrink.log
+        )
         assert live.workers["w1"].ends() == (-signal.SIGKILL if dead == "w1" else 0)
         counted.goes_on(1_000)
         assert sorted(live.status().worker_names) == sorted({"w0", "w1", "w2"} - {"w1", dead})
@@ -250,7 +260,7 @@ def test_dead_letters_come_once(tmp_path: Path) -> None:
         for name in ("w2", "w0"):
             counted.goes_on(1_000)
             live.kill(name)
-            until(lambda: f"{name} died: not heard for " in live.said(), live.said)
+            live.says(f"{name} died: not heard for ")
         counted.goes_on(1_000)
         counted.stop()
         refused = [line for line in counted.expected if line[1] % 7 == 0]
@@ -258,5 +268,134 @@ def test_dead_letters_come_once(tmp_path: Path) -> None:
         live.shut_down()
     file = tmp_path / "dead-letters.jsonl"
     letters = [json.loads(line) for line in file.read_text().splitlines()]
-    assert len({(each["epoch"], each["author"], each["number"]) for each in letters}) == len(letters)
+    assert len({(each["epoch"], each["author"], each["number"]) for each in letters}) == len(
+        letters
+    )
     assert Counter(each["record"] for each in letters) == Counter(map(repr, refused))
+
+
+def key_of(worker: int, workers: int) -> str:
+    """A key that the first generation gives to this one of so many workers."""
+    groups = KeyGroups(1024)
+    keys = (f"key{number:03d}" for number in range(200))
+    return next(key for key in keys if groups[key] % workers == worker)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_busy_is_not_dead(tmp_path: Path, number: int) -> None:
+    """The tally of one key sleeps for three times as long as a worker may be silent, on the
+    leader or on the other one: it is said, with the operator's name, and nobody dies."""
+    nap = [f"if (key, number) == ({key_of(number, 2)!r}, 3):", "    import time; time.sleep(4.5)"]
+    limits = {"dead_after_ms": 1_500, "busy_after_ms": 500}
+    with (
+        Counted(tmp_path, more=nap) as counted,
+        Live(tmp_path, "", **counted.how, **limits) as live,
+    ):
+        live.start(2)
+        counted.goes_on(500)
+        says = f"w{number} is busy, not dead: tally holds its loop for "
+        live.workers[f"w{1 - number}"].says(says)
+        counted.goes_on(2_000)
+        status = live.status()
+        assert (status.generation, status.worker_names) == (1, ["w0", "w1"])
+        assert "died" not in live.said()
+        counted.check()
+        live.shut_down()
+
+
+VOTES_TO_FILES = """
+import struct
+from zstream import FileSink, LengthPrefix, TcpSource, Topology, source
+
+def tally(total, vote):
+    return total + 1, b"%s %d\\n" % (vote[:8], total + 1)
+
+def topology(arguments):
+    votes = source("votes", TcpSource(LengthPrefix())).key_by(lambda vote: vote[:8])
+    counts = votes.stateful_map(tally, int)
+    return Topology("votes", counts.sink("counts", FileSink(arguments[0], bytes)))
+"""
+
+
+class Voting:
+    """Votes over TCP into files; what is lost is lost, and nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        self._out = folder / "counts"
+        application = folder / "to_files.py"
+        application.write_text(VOTES_TO_FILES)
+        self.how: dict[str, Any] = {"application": application, "arguments": [str(self._out)]}
+        self.sent = 0
+        self._names = names_of(100)
+
+    def vote(self, sender: socket.socket, rounds: int) -> None:
+        """So many votes for each name, at a steady pace."""
+        for _ in range(rounds):
+            sender.sendall(votes_of(self._names))
+            self.sent += len(self._names)
+            time.sleep(0.01)
+
+    def counts(self) -> dict[bytes, list[int]]:
+        """By name, in any order."""
+        counts: dict[bytes, list[int]] = {}
+        for file in self._out.glob("[0-9]*"):
+            for line in file.read_bytes().splitlines():
+                name, count = line.split()
+                counts.setdefault(name, []).append(int(count))
+        return counts
+
+    def committed(self) -> int:
+        return sum(map(len, self.counts().values()))
+
+    def check(self, outputs: int) -> None:
+        """So many, and of each name every count once, up to the last one."""
+        assert self.committed() == outputs
+        for counts in self.counts().values():
+            assert sorted(counts) == list(range(1, len(counts) + 1))
+
+
+def test_what_comes_over_tcp_and_is_lost_is_counted(tmp_path: Path) -> None:
+    """A member dies while votes come over TCP. Those that came after the checkpoint are lost, and
+    the worker that reads them says how many: so many are missing in the end, and no more."""
+    voting = Voting(tmp_path)
+    with Live(tmp_path, "", **voting.how) as live:
+        live.start(2)
+        with connect(live.sources["votes"]) as sender:
+            voting.vote(sender, 100)
+            until(voting.committed)
+            voting.vote(sender, 10)
+            live.kill("w1")
+            while "All goes on from epoch" not in live.workers["w0"].log:
+                voting.vote(sender, 1)
+            voting.vote(sender, 100)
+        [said] = re.findall(
+            r"source votes: ([\d,]+) records came after the last checkpoint, and whoever sent them "
+            r"cannot be asked for them again: they are lost",
+            live.workers["w0"].log,
+        )
+        left = voting.sent - int(said.replace(",", ""))
+        assert left < voting.sent
+        until(lambda: voting.committed() >= left, voting.committed)
+        live.shut_down()
+    voting.check(left)
+
+
+def test_a_tcp_source_moves(tmp_path: Path) -> None:
+    """The worker that listens is killed: another one listens at the same address, goes on from the
+    counts of the checkpoint, and all that is sent to it then is counted."""
+    voting = Voting(tmp_path)
+    with Live(tmp_path, "", **voting.how) as live:
+        live.start(2)
+        with connect(live.sources["votes"]) as sender:
+            voting.vote(sender, 100)
+            until(voting.committed)
+            live.kill("w0")
+        live.workers["w1"].says("source votes is read here now")
+        there = voting.committed()
+        before = voting.sent
+        with connect(live.sources["votes"]) as sender:
+            voting.vote(sender, 50)
+        wanted = there + voting.sent - before
+        until(lambda: voting.committed() >= wanted, voting.committed)
+        live.shut_down()
+    voting.check(wanted)
