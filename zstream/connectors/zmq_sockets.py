@@ -91,6 +91,12 @@ class ConnectingSocket:
         self.socket: ZmqSocket = self._context.socket(zmq.DEALER)
         _set_options(self.socket, message_bytes_max)
         self.socket.setsockopt(zmq.IMMEDIATE, 1)
+        # Who listens must not send these: libzmq 4.3.5 ends the whole process (`!_io_error`) when
+        # one is due to a peer that has gone while the queue of what it sent was full. It notices
+        # who has gone by the time that these give it.
+        self.socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        self.socket.setsockopt(zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS)
         self.socket.setsockopt(zmq.RECONNECT_IVL, 50)
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)  # what a recovery waits for
         self.socket.setsockopt(zmq.IPV6, int(":" in numeric))
@@ -123,6 +129,3 @@ def _set_options(socket: ZmqSocket, message_bytes_max: int) -> None:
     socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
     socket.setsockopt(zmq.SNDHWM, MESSAGES_QUEUED_MAX)
     socket.setsockopt(zmq.RCVHWM, MESSAGES_QUEUED_MAX)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS)
