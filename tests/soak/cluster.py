@@ -21,6 +21,7 @@ from tests.soak.topology import RECORDS, TWOS
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_PORTS = 3  # control, data, external
 JOIN_DEADLINE = 20  # seconds
+OF_MEMBERS = ("cluster_up", "rescale_closed", "recovers", "restored")
 OUTSIDE = 0  # the host of producers and consumer
 
 
@@ -80,6 +81,15 @@ class Worker(Program):
         self.host = host
         self.control = control
         self.external = external
+        self._was_let_in = False
+
+    @property
+    def is_member(self) -> bool:
+        """Whether it has said what only a member says."""
+        if not self._was_let_in:
+            said = self.log.read_text(errors="replace")
+            self._was_let_in = any(f'"event": "{event}"' in said for event in OF_MEMBERS)
+        return self._was_let_in
 
 
 class Soaked:
@@ -139,6 +149,11 @@ class Soaked:
             says = "killed" if code == -signal.SIGKILL else f"{code}: {worker.last_line()}"
             self.endings[plain(says)] += 1
         return ended
+
+    @property
+    def members(self) -> list[Worker]:
+        """Those who live and have been let in; without any the cluster is dead."""
+        return [worker for worker in self.workers if worker.is_member and not worker.is_over]
 
     @property
     def awake(self) -> list[Worker]:

@@ -51,7 +51,6 @@ class Driver:
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._cuts: dict[int, set[tuple[int, int]]] = {}
-        self._members: dict[str, int] = {}  # name -> process id, by the newest status
         self._leader = ""
         self._is_up = False
         self._started_at = 0.0
@@ -134,7 +133,7 @@ class Driver:
         return wrong
 
     def _ask_to_shut_down(self) -> str:
-        members = [w for w in self._soaked.workers if w.name in self._members]
+        members = self._soaked.members
         asked = members[0]
         wrong = ""
         try:
@@ -159,7 +158,6 @@ class Driver:
         for worker in self._soaked.workers:
             worker.kill()
         self._soaked.reap()
-        self._members.clear()
         self._leader = ""
         with self._status_lock:
             self._newest = (0.0, None)
@@ -178,12 +176,10 @@ class Driver:
         soaked, now = self._soaked, time.monotonic()
         with self._status_lock:
             seen_at, status = self._newest
-        processes = {worker.name: worker.process.pid for worker in soaked.workers}
         if status is not None and status.processing_messages and seen_at > self._started_at:
             self._is_up = True
             self._leader = status.leader
-            self._members = {name: processes.get(name, 0) for name in status.worker_names}
-        members = [w for w in soaked.workers if self._members.get(w.name) == w.process.pid]
+        members = soaked.members
         if not self._is_up:
             if not soaked.workers or now - self._started_at > START_SECONDS:
                 self._again("it did not start")
@@ -408,7 +404,7 @@ class Driver:
         return says
 
     def _shrink(self, fault: Fault) -> str:
-        awake = [w for w in self._soaked.awake if w.name in self._members]
+        awake = [worker for worker in self._soaked.members if not worker.asleep]
         if len(self._soaked.workers) <= WORKERS_LEAST or not awake:
             return ""
         asked = awake[fault.pick(0, len(awake))]
