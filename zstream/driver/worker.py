@@ -145,7 +145,6 @@ class WorkerDriver:
         self._pressure_told = ""
         self._heartbeat_at = float("-inf")
         self._local_at = float("-inf")
-        self._rubbish = 0  # messages and frames that could not be decoded
 
     # ---- what the shell hands in
 
@@ -164,11 +163,11 @@ class WorkerDriver:
         """One control message of another worker."""
         try:
             envelope = decode_message(payload)
-        except WireError:
-            self._rubbish += 1
+        except WireError as error:
+            self._cannot_read("a message of a worker", error)
             return
         if not isinstance(envelope, Envelope):
-            self._rubbish += 1
+            self._cannot_read("a message of a worker", WireError("it is a tool's."))
         elif isinstance(envelope.message, LinkReport):
             report = envelope.message
             if envelope.sender in self._peers:  # a late word of one who left is none
@@ -181,8 +180,8 @@ class WorkerDriver:
         """One request of a tool."""
         try:
             request = decode_message(payload)
-        except WireError:
-            self._rubbish += 1
+        except WireError as error:
+            self._cannot_read("a message of a tool", error)
             return
         if isinstance(request, ClientRequest):
             self._give(ClientAsked(client, request), now)
@@ -193,8 +192,8 @@ class WorkerDriver:
             return
         try:
             self._guarded(lambda: self.dataflow.receive(frame, now))
-        except WireError:
-            self._rubbish += 1
+        except WireError as error:
+            self._cannot_read("records of a worker", error)  # sent again, until they can be
         self._tell_switches(now)
 
     def on_log(self, answer: LogAnswer, now: float) -> None:
@@ -284,6 +283,10 @@ class WorkerDriver:
                 )
                 control = self._peers[peer].control
                 self._shell.transport.send_control(control, encode_message(envelope))
+
+    def _cannot_read(self, what: str, error: WireError) -> None:
+        text = f"{what} cannot be read here: {error}"
+        self._shell.say("warning", "cannot_read", text, {})
 
     def _tell_switches(self, now: float) -> None:
         for opened in self.dataflow.take_switched():
