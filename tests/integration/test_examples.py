@@ -15,7 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from examples import alphabet, flight_delays, make_data, market_spread, word_count
+from examples import (
+    alphabet,
+    flight_delays,
+    make_data,
+    market_spread,
+    numbered_alphabet,
+    word_count,
+)
 from examples.alphabet import Vote
 from examples.market_spread import Order, Quote
 from zstream import FileSink, FileSource, LengthPrefix, json_line
@@ -57,6 +64,18 @@ def test_alphabet_counts_the_votes_of_a_file(data: Path) -> None:
         expected.append(f"{letter} => {totals[letter]}\n")
     assert len(expected) == make_data.VOTES
     assert result["totals"] == expected
+
+
+def test_numbered_alphabet_counts_the_same(data: Path) -> None:
+    """The votes of the file, through the other application."""
+    path = str(data / "votes.bin")
+    numbered = FileSource(path, LengthPrefix(), numbered_alphabet.decode)
+    plain = FileSource(path, LengthPrefix(), alphabet.decode)
+    totals = numbered_alphabet.topology.run({"alphabet": numbered})["totals"]
+    assert len(totals) == make_data.VOTES
+    assert [f"{total}\n" for total in totals] == alphabet.topology.run({"alphabet": plain})[
+        "totals"
+    ]
 
 
 def test_word_count_counts_the_bill_of_rights(
