@@ -114,7 +114,7 @@ class Agent:
         self._draw = draw
         self._desk = Desk()
         self._voice = Voice(me, self.log)
-        self._membership = Membership(self._voice, self._desk, config)
+        self._membership = Membership(self._voice, self._desk, config, start.role == "initializer")
         self._leaving = Leaving(self._voice, config)
         self._busy = Busy(self._voice, config)
         self._send = self._voice.send

@@ -36,10 +36,12 @@ from zstream.model.records import (
 class Membership:
     """One worker's part in the cluster. Times are monotonic seconds."""
 
-    def __init__(self, voice: Voice, desk: Desk, config: Config) -> None:
+    def __init__(self, voice: Voice, desk: Desk, config: Config, is_first: bool) -> None:
+        """is_first: it starts the cluster, so there is no generation of its time without it."""
         self._voice = voice
         self._linger = config.linger_ms / 1000
         self._desk = desk
+        self._is_first = is_first
         self._run = Run(0)  # whose links were opened
         self._linked: set[Incarnation] = set()
         self._leaves = False  # this worker is a leaver of a rescale that was opened
@@ -153,7 +155,7 @@ class Membership:
         self._end(Stop(0 if record.drained else 1, record.says), now)
 
     def _without_us(self, opened: GenerationOpened, now: float) -> None:
-        if self.ends is not None or self.waits_at_door:
+        if self.ends is not None or (self._voice.generation == 0 and not self._is_first):
             return  # ending already, or a generation from before we were let in
         if self._leaves or self._leaves_by_base():
             says = "left the cluster; its key groups are with those who stay."
