@@ -196,7 +196,7 @@ def test_a_table_that_names_nobody_is_refused(drawn_tables: list[RoutingTable]) 
     for table in drawn_tables:
         wrong = replace(table, owners=(*table.owners, len(table.members)))
         opened = GenerationOpened(
-            *(1, 2, 1, wrong, NOTHING_PLACED, "grow-1", 1, 1, (), "")  # type: ignore[arg-type]
+            *(1, 2, 1, wrong, NOTHING_PLACED, "grow-1", 1, 1, False, None, "")  # type: ignore[arg-type]
         )
         try:
             decode_record(encode_record(opened))

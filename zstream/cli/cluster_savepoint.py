@@ -98,12 +98,13 @@ def text_of(described: Mapping[str, Any]) -> str:
     """The same for people."""
     operators = ", ".join(described["operators"]) or "no operator"
     version = described["version"] or "(not installed)"
+    workers = "1 worker" if described["workers"] == 1 else f"{described['workers']} workers"
+    parts = "1 part" if described["parts"] == 1 else f"{described['parts']:,} parts"
     return (
         f"savepoint of {described['topology']} {described['fingerprint']}, "
         f"epoch {described['epoch']}, asked for {described['asked_at']}\n"
         f"state of {operators} in {described['key_groups']:,} key groups\n"
-        f"{described['parts']:,} parts, {described['bytes']:,} bytes, of "
-        f"{described['workers']} workers with zstream {version}"
+        f"{parts}, {described['bytes']:,} bytes, of {workers} with zstream {version}"
     )
 
 
