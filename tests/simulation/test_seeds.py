@@ -1,23 +1,27 @@
 """Thousands of schedules of a simulated cluster, each drawn from one seed, each judged.
 
 tox -e sim -- --seeds 20000 --first-seed 2000     more of them
+tox -e sim -- --minutes 30                        as many as it takes
 tox -e sim -- -s --seed 1234                      one of them, with its whole story
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+import time
+from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
+from tests.simulation.seeds import CORPUS, FIGURES, seeds_of
 from zstream.sim.schedules import KINDS, Ended, Schedule
 
 CHUNK = 50  # seeds in one test, so that two processes share them evenly
 STORY_LINES = 150
-CORPUS = Path(__file__).with_name("corpus.txt")
 REPLAY = (
     "from zstream.sim.schedules import Schedule, KINDS\n"
     "for seed in range(len(KINDS)):\n"
@@ -29,11 +33,8 @@ REPLAY = (
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "first_of_chunk" in metafunc.fixturenames:
-        first = metafunc.config.getoption("--first-seed", 0)
-        last = first + metafunc.config.getoption("--seeds", 2000)
-        if metafunc.config.getoption("--seed", None) is not None:
-            last = first
-        chunks = [(start, min(start + CHUNK, last)) for start in range(first, last, CHUNK)]
+        seeds = seeds_of(metafunc.config)
+        chunks = [(at, min(at + CHUNK, seeds.stop)) for at in seeds[::CHUNK]]
         metafunc.parametrize(
             ("first_of_chunk", "end_of_chunk"), chunks, ids=[f"from_{start}" for start, _ in chunks]
         )
@@ -48,16 +49,31 @@ def told(ended: Ended) -> str:
     return (
         f"seed {ended.seed} ({ended.kind}): {ended.wrong}\n{story}\n"
         f"seed {ended.seed} ({ended.kind}): {ended.wrong}\n"
-        f"Replay it: tox -e sim -- -s --seed {ended.seed}; then add it to corpus.txt."
+        f"Replay it: tox -e sim -- -s --seed {ended.seed}. It is in corpus.txt now."
     )
 
 
-def test_schedules(first_of_chunk: int, end_of_chunk: int) -> None:
+def test_schedules(
+    first_of_chunk: int,
+    end_of_chunk: int,
+    deadline: float,
+    record_property: Callable[[str, object], None],
+) -> None:
     """Whatever is drawn: nothing lost, doubled or out of order, and everything comes to an end."""
+    totals: Counter[str] = Counter()
+    wrong: list[Ended] = []
     for seed in range(first_of_chunk, end_of_chunk):
+        if time.time() >= deadline:
+            break
         ended = Schedule(seed).run()
+        totals["schedules"] += 1
+        totals.update({figure: getattr(ended, figure) for figure in FIGURES[1:]})
         if ended.wrong:
-            pytest.fail(told(ended), pytrace=False)
+            wrong.append(ended)
+            record_property("wrong", json.dumps((seed, ended.kind, ended.wrong)))
+    record_property("totals", json.dumps(totals))
+    if wrong:
+        pytest.fail(told(wrong[0]), pytrace=False)
 
 
 def test_corpus(corpus_line: str) -> None:

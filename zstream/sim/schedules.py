@@ -9,6 +9,7 @@ shut down, and the oracle looks at everything.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,7 @@ from zstream.sim.oracle import Oracle
 __all__ = ["KINDS", "Ended", "Schedule"]
 
 PATIENCE = 60.0  # virtual seconds after the storm; by then everything must have ended
+LOOK_SECONDS = 0.02  # virtual; how often it is looked whether something has ended
 WORKERS_MAX = 5  # that a cluster starts with
 
 QUICK = Config(
@@ -41,6 +43,7 @@ QUICK = Config(
     request_repeat_ms=80,
     drain_deadline_ms=20_000,
     status_interval_ms=1000,
+    linger_ms=300,
     manifests_kept=2,
 )
 
@@ -97,6 +100,9 @@ class Schedule:
             self.oracle.judge(deaths_allowed=self.kind in WITH_DEATHS)
         except InvariantBroken as error:
             wrong = str(error)
+        except Exception as error:
+            self.kernel.note("sim", "BROKEN", traceback.format_exc().strip())
+            wrong = f"{type(error).__name__}: {error}"
         counts = self.truth.counts
         return Ended(
             seed=self.seed,
@@ -153,9 +159,13 @@ class Schedule:
 
     def _until(self, deadline: float, what: str, done: Callable[[], bool]) -> bool:
         """Wait for this. False when nothing can come of it any more."""
-        if not self.kernel.run(deadline, lambda: self._is_lost() or done()):
-            raise InvariantBroken(f"waited in vain for {what}")
-        return not self._is_lost()
+        while not self._is_lost():
+            if done():
+                return True
+            if self.kernel.now >= deadline:
+                raise InvariantBroken(f"waited in vain for {what}")
+            self.cluster.run(LOOK_SECONDS)
+        return False
 
     @property
     def _has_stopped(self) -> bool:
