@@ -373,7 +373,9 @@ def test_what_comes_over_tcp_and_is_lost_is_counted(tmp_path: Path) -> None:
             r"cannot be asked for them again: they are lost",
             live.workers["w0"].log,
         )
-        left = voting.sent - int(said.replace(",", ""))
+        lost = int(said.replace(",", ""))
+        until(lambda: live.status().records_lost == lost, live.status)
+        left = voting.sent - lost
         assert left < voting.sent
         until(lambda: voting.committed() >= left, voting.committed)
         live.shut_down()

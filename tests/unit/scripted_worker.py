@@ -49,6 +49,7 @@ def worker_data(name: str, **figures: Any) -> dict[str, Any]:
         "busy_ratio": 0.31,
         "dead_letters": 0,
         "late_records": 0,
+        "records_lost": 0,
         "oldest_ms": 1.0,
         "waits_for": [],
         "external": "127.0.0.1:9",
@@ -87,6 +88,7 @@ def status_data(**changes: Any) -> dict[str, Any]:
         "workers": [w0, w1, worker_data("w4")],
         "dead_letters": 0,
         "late_records": 0,
+        "records_lost": 0,
         "oldest_ms": 2.0,
         **changes,
     }

@@ -23,6 +23,7 @@ def status_text(status: Status) -> str:
         f"rescale: {rescale_line(status)}",
         *table([HEAD, *(row(worker) for worker in status.workers)]),
         f"dead letters {status.dead_letters:,}, late {status.late_records:,}"
+        + (f", lost {status.records_lost:,}" if status.records_lost else "")
         + figure(status.oldest_ms, ", oldest record under way {:,.0f} ms", ""),
     ]
     for worker in status.workers:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 class WorkerStatus(NamedTuple):
     """One worker. A figure that is not known yet is None.
 
+    records_lost: what a source gave and after a recovery could not give again.
     stays_because: why it may not leave, "" when it may. waits_for: sentences, such as "sink
     totals: nobody listens at 127.0.0.1:7002". external: where the tools reach it, host:port.
     """
@@ -24,6 +25,7 @@ class WorkerStatus(NamedTuple):
     busy_ratio: float | None
     dead_letters: int
     late_records: int
+    records_lost: int
     oldest_ms: float | None
     waits_for: list[str]
     external: str
@@ -55,6 +57,7 @@ class Status(NamedTuple):
     workers: list[WorkerStatus]
     dead_letters: int
     late_records: int
+    records_lost: int
     oldest_ms: float | None
 
     def json(self) -> dict[str, Any]:
@@ -122,6 +125,7 @@ NO_STATUS = Status(
     workers=[],
     dead_letters=0,
     late_records=0,
+    records_lost=0,
     oldest_ms=None,
 )
 NO_WORKER_STATUS = WorkerStatus(
@@ -136,6 +140,7 @@ NO_WORKER_STATUS = WorkerStatus(
     busy_ratio=None,
     dead_letters=0,
     late_records=0,
+    records_lost=0,
     oldest_ms=None,
     waits_for=[],
     external="",

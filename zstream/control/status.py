@@ -39,6 +39,7 @@ def status_data(
         "workers": workers,
         "dead_letters": sum(worker["dead_letters"] for worker in workers),
         "late_records": sum(worker["late_records"] for worker in workers),
+        "records_lost": sum(worker["records_lost"] for worker in workers),
         "oldest_ms": max((worker["oldest_ms"] for worker in workers), default=0.0),
     }
 
@@ -104,6 +105,7 @@ def _worker(state: ClusterState, reports: Reports, member: Member) -> dict[str, 
         "busy_ratio": round(figures.busy_ratio, 3) if figures else 0.0,
         "dead_letters": figures.dead_letters if figures else 0,
         "late_records": figures.late_records if figures else 0,
+        "records_lost": figures.records_lost if figures else 0,
         "oldest_ms": round(figures.oldest_ms, 1) if figures else 0.0,
         "waits_for": list(figures.waits_for) if figures else [],
         "external": member.external,
