@@ -109,6 +109,7 @@ class Soaked:
         self.memory_most = 0
         self._consumed_at = network.addresses(OUTSIDE, 1)[0]
         self._named = 0
+        self._first: Worker | None = None
         self.consumer: Program | None = None
         self.producers: dict[str, Program | None] = {f"p{n}": None for n in range(producers)}
 
@@ -120,7 +121,7 @@ class Soaked:
         control, data, external = self.network.addresses(free[0], FIRST_PORTS)
         how = ["--cluster-initializer", "--worker-count", str(count)]
         how += ["--control", control, "--data", data, "--store", str(self.folder / "store")]
-        self._worker(self._new_name(), free[0], control, external, how)
+        self._first = self._worker(self._new_name(), free[0], control, external, how)
         for host in free[1:]:
             mine, data, external = self.network.addresses(host, FIRST_PORTS)
             how = ["--control", control, "--my-control", mine, "--my-data", data]
@@ -154,6 +155,11 @@ class Soaked:
     def members(self) -> list[Worker]:
         """Those who live and have been let in; without any the cluster is dead."""
         return [worker for worker in self.workers if worker.is_member and not worker.is_over]
+
+    @property
+    def first_is_over(self) -> bool:
+        """Whether who started the cluster has ended; before it is up, nothing comes of it then."""
+        return self._first is None or self._first.is_over
 
     @property
     def awake(self) -> list[Worker]:

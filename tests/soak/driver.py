@@ -27,7 +27,7 @@ ASLEEP_SHORT = (0.2, 1.5)
 CUT_SECONDS = (0.5, 8.0)
 CALM_AFTER = 30.0  # seconds without output: then no more faults until there is some
 STUCK_AFTER = 90.0  # seconds without output, most of them without faults
-START_SECONDS = 45.0  # for a cluster that starts
+START_SECONDS = 30.0  # for a cluster that starts
 
 
 class Stuck(Exception):
@@ -176,12 +176,12 @@ class Driver:
         soaked, now = self._soaked, time.monotonic()
         with self._status_lock:
             seen_at, status = self._newest
-        if status is not None and status.processing_messages and seen_at > self._started_at:
-            self._is_up = True
-            self._leader = status.leader
         members = soaked.members
+        if status is not None and status.processing_messages and seen_at > self._started_at:
+            self._is_up = self._is_up or bool(members)
+            self._leader = status.leader
         if not self._is_up:
-            if not soaked.workers or now - self._started_at > START_SECONDS:
+            if soaked.first_is_over or now - self._started_at > START_SECONDS:
                 self._again("it did not start")
         elif not members:
             self._again("all members are dead")
