@@ -521,3 +521,25 @@ def test_nobody_knows_what_another_reader_lost() -> None:
         sender.sendall(frame(b"3", b"4", b"5"))
         assert read_until(reader, lambda got: len(got) >= 3) == [b"3", b"4", b"5"]
         assert reader.seek(position) == 0
+
+
+def test_what_no_receiver_took_is_in_the_checkpoint_and_sent_by_another_worker() -> None:
+    """A worker cuts while nobody listens, and dies. Another one commits its part: it sends what
+    waited. The living author's own commit sends nothing twice."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    first, second = (open_writer(TcpSink(str), "totals", address) for _ in range(2))
+    first.write([b"a\n", b"b\n"])
+    prepared = first.prepare(1)
+    assert prepared is not None
+    before = first.pending_bytes()
+    first.commit(1, 7, [prepared])
+    first.flush(time.monotonic())
+    assert first.pending_bytes() == before
+    second.commit(1, 7, [prepared])
+    second.flush(time.monotonic())
+    assert second.pending_bytes() == len(b"a\nb\n")
+    assert second.prepare(2) is not None  # it is in the next part of who has it now
+    first.close()
+    second.close()

@@ -103,8 +103,8 @@ class SendsAtOnce:
     def uncommitted_bytes(self) -> int:
         return 0
 
-    def prepare(self, epoch: int) -> None:
-        """None: there is nothing to commit."""
+    def prepare(self, epoch: int) -> Any:
+        """None: there is nothing to commit, unless something was not taken yet (see TcpWriter)."""
 
     def commit(self, epoch: int, author: int, outputs: Sequence[Any]) -> None:
         """Nothing to do."""

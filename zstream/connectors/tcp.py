@@ -249,6 +249,9 @@ class TcpWriter(SendsAtOnce):
     A receiver that is not there, or goes away, is tried again for ever; records wait meanwhile.
     One that shuts down only its sending half counts as gone: it looks the same from here.
 
+    What the receiver has not taken at a cut is in the checkpoint, so that another worker sends it
+    should this one die.
+
     broken_connections: how often a connection ended that had stood.
     """
 
@@ -263,6 +266,8 @@ class TcpWriter(SendsAtOnce):
         self._retry_seconds = RETRY_SECONDS_FIRST
         self._waits_for = ""
         self._queue: deque[list[bytes]] = deque()
+        self._inherited: deque[list[bytes]] = deque()  # from workers that died; filled by a thread
+        self._identity = secrets.token_bytes(8)
         self._pending = 0
         self._block: list[bytes] = []  # the records of what is being sent
         self._view = memoryview(b"")  # the same, joined
@@ -274,7 +279,20 @@ class TcpWriter(SendsAtOnce):
         self._pending += sum(map(len, encoded))
         self._queue.append(encoded)
 
+    def prepare(self, epoch: int) -> list[Any] | None:
+        """Whose it is, and the records that wait."""
+        waiting = self._not_taken()
+        return [self._identity, waiting] if waiting else None
+
+    def commit(self, epoch: int, author: int, outputs: Sequence[Any]) -> None:
+        """Send what another writer left behind. Our own still waits here."""
+        for identity, records in outputs:
+            if identity != self._identity:
+                self._inherited.append(records)
+
     def flush(self, now: float) -> None:
+        while self._inherited:
+            self.write(self._inherited.popleft())
         if self._socket is None:
             if now < self._deadline:
                 return
@@ -381,6 +399,16 @@ class TcpWriter(SendsAtOnce):
             size += sum(map(len, batch))
         self._block, self._sent = records, 0
         self._view = memoryview(b"".join(records))
+
+    def _not_taken(self) -> list[bytes]:
+        """Records that wait, from the start of one that is being sent."""
+        waiting: list[bytes] = []
+        ends = 0
+        for record in self._block:
+            ends += len(record)
+            if ends > self._sent:
+                waiting.append(record)
+        return waiting + [record for batch in self._queue for record in batch]
 
     def _receiver_left(self, connected: socket.socket) -> bool:
         """Whether the receiver has closed. What it sent, if it did, is thrown away."""

@@ -215,6 +215,14 @@ class Outlet:
             self.send(worker, records, epoch)
 
 
+    def left_behind(self, epoch: int, author: int, outputs: Sequence[Token]) -> list[Written]:
+        """What waited in a writer when it cut."""
+        outputs = [list(token) for token in outputs]
+        self.committing(self, epoch, author, outputs)
+        self.commits[epoch, author] = outputs
+        return [each for _, cut, by, _ in outputs for each in self._prepared[cut, by]]
+
+
 class _Door:
     """What writers to an outlet have in common."""
 
@@ -269,27 +277,33 @@ class SendingWriter(_Door):
     """A Writer that sends at once what the outside takes."""
 
     _before_cut = 0  # of what waits: these records do not come again after a recovery
+    _inherited: tuple[Written, ...] = ()  # what workers that died had not sent
 
     def flush(self, now: float) -> None:
         if self._outlet.is_open:
+            self._outlet.send(self._worker, self._inherited)
+            self._inherited = ()
             self._outlet.send(self._worker, self._gathered)
             self._gathered.clear()
             self._before_cut = 0
 
     def pending_bytes(self) -> int:
-        return len(self._gathered) * RECORD_BYTES
+        return (len(self._gathered) + len(self._inherited)) * RECORD_BYTES
 
     def uncommitted_bytes(self) -> int:
         return 0
 
-    def prepare(self, epoch: int) -> Any:
+    def prepare(self, epoch: int) -> Token | None:
+        """What waits, so that it is not lost with this worker."""
         self._before_cut = len(self._gathered)
-        return None
+        waiting = [*self._inherited, *self._gathered]
+        return self._outlet.prepare(epoch, self._author, waiting) if waiting else None
 
     def commit(self, epoch: int, author: int, outputs: Sequence[Any]) -> None:
-        """Called for no output, then: there is none."""
-        if outputs:
-            raise InvariantBroken(f"{self._outlet.sink} holds nothing back, but has {outputs}")
+        """Send what another worker had not sent. Our own still waits here."""
+        left = self._outlet.left_behind(epoch, author, outputs)
+        if author != self._author:
+            self._inherited += tuple(left)
 
     def abort(self) -> None:
         del self._gathered[self._before_cut :]
