@@ -40,9 +40,14 @@ class Story:
         self._began = time.monotonic()
 
     def __call__(self, text: str) -> None:
+        """For the file, and aloud."""
+        self.note(text, self._aloud)
+
+    def note(self, text: str, aloud: bool = False) -> None:
+        """For the file."""
         line = f"{time.monotonic() - self._began:8.1f}  {time.strftime('%H:%M:%S')}  {text}"
         print(line, file=self._file, flush=True)
-        if self._aloud:
+        if aloud:
             print(line, flush=True)
 
 
@@ -59,7 +64,7 @@ def main() -> int:
     print(f"soak: all is kept in {folder} until the end", flush=True)
     story = Story(folder / "story", options.aloud)
     soaked = Soaked(folder, network, PRODUCERS)
-    driver = Driver(soaked, options.seed, options.rate, story)
+    driver = Driver(soaked, options.seed, options.rate, story, story.note)
     began = time.monotonic()
     wrong = ""
     try:
@@ -108,7 +113,8 @@ def report(soaked: Soaked, driver: Driver, wrong: str, seconds: float) -> bool:
     print(f"  faults: {sum(driver.faults.values())}: {faults}")
     print(
         f"  recoveries: {recoveries}; starts of the whole cluster on its store: {driver.restarts}; "
-        f"sources moved: {events['source_moved']}"
+        f"sources moved: {events['source_moved']}; "
+        f"longest time without output: {driver.longest_silence:.1f} s"
     )
     print(f"  requests: {', '.join(f'{n} {what}' for what, n in sorted(driver.requests.items()))}")
     for ending, count in soaked.endings.most_common():

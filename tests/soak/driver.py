@@ -25,6 +25,7 @@ LOOK_SECONDS = 0.1
 ASLEEP_DEAD = (3.5, 8.0)  # seconds: longer than dead_after_ms
 ASLEEP_SHORT = (0.2, 1.5)
 CUT_SECONDS = (0.5, 8.0)
+NOTE_SECONDS = 2.0
 CALM_AFTER = 30.0  # seconds without output: then no more faults until there is some
 STUCK_AFTER = 90.0  # seconds without output, most of them without faults
 START_SECONDS = 30.0  # for a cluster that starts
@@ -35,18 +36,28 @@ class Stuck(Exception):
 
 
 class Driver:
-    """Performs faults as a plan has them. story: called with each thing that happens."""
+    """Performs faults as a plan has them.
+
+    story: called with each thing that happens; note: with how far the output is, now and then.
+    """
 
     def __init__(
-        self, soaked: Soaked, seed: int, rate: float, story: Callable[[str], None]
+        self,
+        soaked: Soaked,
+        seed: int,
+        rate: float,
+        story: Callable[[str], None],
+        note: Callable[[str], None],
     ) -> None:
         self.faults: Counter[str] = Counter()
         self.restarts = 0
+        self.longest_silence = 0.0  # seconds without output, whatever was the reason
         self.requests: Counter[str] = Counter()
         self._soaked = soaked
         self._network = soaked.network
         self._rate = rate / len(soaked.producers)
         self._story = story
+        self._note = note
         self._chance = Random(seed)  # of what keeps the cluster going
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -55,6 +66,7 @@ class Driver:
         self._is_up = False
         self._started_at = 0.0
         self._output = 0
+        self._note_at = 0.0
         self._output_at = time.monotonic()
         self._status_lock = threading.Lock()
         self._newest: tuple[float, Status | None] = (0.0, None)
@@ -201,7 +213,12 @@ class Driver:
         now = time.monotonic()
         size = self._soaked.taken.stat().st_size
         if size != self._output:
+            if self._output:
+                self.longest_silence = max(self.longest_silence, now - self._output_at)
             self._output, self._output_at = size, now
+        if now >= self._note_at:
+            self._note_at = now + NOTE_SECONDS
+            self._note(f"    {size >> 10} KiB taken, {now - self._output_at:.1f} s ago")
         if now - self._output_at > STUCK_AFTER:
             raise Stuck(f"no output for {STUCK_AFTER:g} s")
         for name, producer in self._soaked.producers.items():
@@ -269,7 +286,7 @@ class Driver:
         return worker.name
 
     def _take_place(self, name: str) -> None:
-        awake = [worker for worker in self._soaked.awake if worker.name != name]
+        awake = [worker for worker in self._doors() if worker.name != name]
         taken = any(worker.name == name for worker in self._soaked.workers)
         if awake and not taken and len(self._soaked.workers) < WORKERS_MOST:
             self._story(f"{name} is started again")
@@ -390,8 +407,14 @@ class Driver:
         joiners = self._soaked.join(at, count, name)
         return f"{', '.join(worker.name for worker in joiners)} at {at.name}"
 
-    def _grow(self, fault: Fault) -> str:
+    def _doors(self) -> list[Worker]:
+        """Whom a joiner may ask: mostly members, who are there thrice."""
         awake = self._soaked.awake
+        members = [worker for worker in awake if worker.is_member]
+        return [*awake, *members, *members]
+
+    def _grow(self, fault: Fault) -> str:
+        awake = self._doors()
         room = WORKERS_MOST - len(self._soaked.workers)
         if not awake or room < 1:
             return ""
