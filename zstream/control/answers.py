@@ -58,16 +58,15 @@ class Desk:
         return effects
 
     def stopped(self, record: ShutdownClosed) -> list[Effect]:
-        """The cluster has stopped: tell all who asked for that here."""
-        state = "done" if record.drained else "failed"
-        waiting = [
-            request
-            for request, (_, what) in self._askers.items()
-            if isinstance(what, ShutdownRequest)
-        ]
+        """The cluster has stopped: tell all who asked for that here, or for what it cannot do
+        any more."""
         effects: list[Effect] = []
-        for request in waiting:
-            effects.extend(self.answers(answer(request, state, record.says)))
+        for request, (_, what) in list(self._askers.items()):
+            if isinstance(what, StatusRequest):
+                continue
+            is_done = record.drained and isinstance(what, ShutdownRequest)
+            given = answer(request, "done" if is_done else "failed", record.says)
+            effects.extend(self.answers(given))
         return effects
 
     def without_leader(
