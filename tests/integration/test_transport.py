@@ -448,3 +448,39 @@ def test_a_connection_not_used_for_long_is_closed(
     now[0] += 50
     one.send_control(new, b"x")
     assert list(one._senders._sockets) == [here, new]
+
+
+SLEEPER = """
+import time
+from zstream.config import Config
+from zstream.runtime.zmq_transport import ZmqTransport
+
+receiver = ZmqTransport(Config(lease_ms=200, pulse_interval_ms=50, dead_after_ms=60_000))
+print(receiver.data, flush=True)
+time.sleep(2)
+count = 0
+while count < 129:
+    count += len(receiver.receive_data(1000, 1_000_000))
+    time.sleep(0.01)
+receiver.close(0)
+"""
+
+
+def test_a_receiver_that_was_stopped_and_whose_sender_has_gone() -> None:
+    """More than a queue full comes while it is stopped, with pauses, and the sender goes. It wakes
+    up, reads all of it, and ends as it should: libzmq does not abort it."""
+    config = Config(lease_ms=200, pulse_interval_ms=50, dead_after_ms=60_000)
+    line = [sys.executable, "-c", SLEEPER]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as receiver:
+        assert receiver.stdout is not None
+        sender, peer = ZmqTransport(config), Incarnation(1)
+        sender.open_data(peer, receiver.stdout.readline().strip())
+        until(lambda: sender.send_data(peer, b"first"))
+        receiver.send_signal(signal.SIGSTOP)
+        for _ in range(2):
+            for _ in range(64):
+                until(lambda: sender.send_data(peer, b"ten bytes."))
+            time.sleep(0.5)
+        sender.close(0)
+        receiver.send_signal(signal.SIGCONT)
+        assert receiver.wait(30) == 0

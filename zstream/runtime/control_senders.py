@@ -81,9 +81,10 @@ def set_common_options(socket: ZmqSocket, config: Config, message_bytes_max: int
     socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
     socket.setsockopt(zmq.RECONNECT_IVL, 50)  # ZeroMQ adds jitter, because there is a maximum
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, config.lease_ms // 2)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, config.dead_after_ms)
-    socket.setsockopt(zmq.HEARTBEAT_TTL, config.dead_after_ms)
+    # No heartbeats of ZeroMQ: libzmq aborts the process ("!_io_error") where one is found behind a
+    # queue that was full when its sender went, as it is in a worker that was stopped and goes on.
+    # A machine that is gone without a word is noticed by what it does not acknowledge.
+    socket.setsockopt(zmq.TCP_MAXRT, config.dead_after_ms)
 
 
 def allow_ipv6(socket: ZmqSocket, address: str) -> None:

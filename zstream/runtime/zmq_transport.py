@@ -180,8 +180,6 @@ class ZmqTransport:
     def _listening(self, kind: int, message_bytes_max: int) -> ZmqSocket:
         socket: ZmqSocket = self.context.socket(kind)
         set_common_options(socket, self._config, message_bytes_max)
-        # Only who connects sends heartbeats: see `zstream.connectors.zmq_sockets`.
-        socket.setsockopt(zmq.HEARTBEAT_IVL, 0)
         return socket
 
 
