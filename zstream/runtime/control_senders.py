@@ -14,6 +14,7 @@ ZmqContext = zmq.Context[zmq.Socket[bytes]]
 ZmqSocket = zmq.Socket[bytes]
 
 _UNUSED_S = 60.0
+_KEEPALIVE_S = 10
 _MESSAGES_QUEUED_MAX = 256  # for one address; what is behind is dropped, the protocols repeat it
 
 
@@ -83,8 +84,13 @@ def set_common_options(socket: ZmqSocket, config: Config, message_bytes_max: int
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
     # No heartbeats of ZeroMQ: libzmq aborts the process ("!_io_error") where one is found behind a
     # queue that was full when its sender went, as it is in a worker that was stopped and goes on.
-    # A machine that is gone without a word is noticed by what it does not acknowledge.
+    # A machine that is gone without a word is noticed by what it does not acknowledge, and where
+    # nothing is sent, by the operating system's own questions.
     socket.setsockopt(zmq.TCP_MAXRT, config.dead_after_ms)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, _KEEPALIVE_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, _KEEPALIVE_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
 
 
 def allow_ipv6(socket: ZmqSocket, address: str) -> None:
