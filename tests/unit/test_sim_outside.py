@@ -150,7 +150,7 @@ def test_who_sends_at_once_keeps_what_waits_from_before_the_cut() -> None:
     out.shut()
     sender.write(["before"])
     sender.flush(0.0)
-    assert sender.prepare(1) is None and sender.pending_bytes() > 0
+    assert sender.prepare(1) is not None and sender.pending_bytes() > 0
     sender.write(["after"])
     sender.abort()
     out.reopen()
