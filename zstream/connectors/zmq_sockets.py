@@ -14,8 +14,8 @@ ZmqContext = zmq.Context[zmq.Socket[bytes]]
 ZmqSocket = zmq.Socket[bytes]
 
 MESSAGES_QUEUED_MAX = 64  # in ZeroMQ, on each end of a connection; credit is what bounds them
-HEARTBEAT_MS = 1000
-HEARTBEAT_TIMEOUT_MS = 5000  # a machine that is gone without a word is noticed after this
+SILENT_MS = 5000  # a machine that acknowledges nothing is taken for gone after this
+KEEPALIVE_SECONDS = 10  # between questions to one to which nothing is sent; three are asked
 
 
 class ListeningSocket:
@@ -91,12 +91,6 @@ class ConnectingSocket:
         self.socket: ZmqSocket = self._context.socket(zmq.DEALER)
         _set_options(self.socket, message_bytes_max)
         self.socket.setsockopt(zmq.IMMEDIATE, 1)
-        # Who listens must not send these: libzmq 4.3.5 ends the whole process (`!_io_error`) when
-        # one is due to a peer that has gone while the queue of what it sent was full. It notices
-        # who has gone by the time that these give it.
-        self.socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-        self.socket.setsockopt(zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS)
         self.socket.setsockopt(zmq.RECONNECT_IVL, 50)
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)  # what a recovery waits for
         self.socket.setsockopt(zmq.IPV6, int(":" in numeric))
@@ -129,3 +123,9 @@ def _set_options(socket: ZmqSocket, message_bytes_max: int) -> None:
     socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
     socket.setsockopt(zmq.SNDHWM, MESSAGES_QUEUED_MAX)
     socket.setsockopt(zmq.RCVHWM, MESSAGES_QUEUED_MAX)
+    # No heartbeats of ZeroMQ, for the reason that stands in `zstream.runtime.control_senders`.
+    socket.setsockopt(zmq.TCP_MAXRT, SILENT_MS)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_SECONDS)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_SECONDS)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
