@@ -221,10 +221,11 @@ class Agent:
     # ---- time
 
     def _notice_absence(self, now: float) -> None:
-        """This process itself stood still: silence meanwhile says nothing about the others."""
+        """This process itself stood still: silence meanwhile tells nothing of the others."""
         away = now - self._last_turn > self._config.lease_ms / 2000
         self._last_turn = now
         if away:
+            self._read_again_at = now  # what was decided meanwhile
             if self.leader is not None:
                 self.leader.was_away(now)
             elif self.election.phase == "following":
@@ -266,8 +267,7 @@ class Agent:
             elif self._terms.store and silent > self._config.lease_ms / 1000 and self.log.idle:
                 self._read_again_at = self._read_again_at or now + self._config.lease_ms / 1000
             return
-        says = self.leader.start_waits(self.state, now)
-        if says:
+        if says := self.leader.start_waits(self.state, now):
             self._voice.say("info", "start_waits", says)
 
     def _seek_leader(self, now: float) -> None:
@@ -469,7 +469,7 @@ class Agent:
         for record in since_it_began(folded.new):
             self._on_record(record, now)
         self._membership.connect()
-        self._membership.disconnect(type(folded.new[-1]).__name__)
+        self._membership.disconnect(type(folded.new[-1]).__name__, now)
         if self.leader is None:
             self.election.leader_heard(now)
             return

@@ -72,9 +72,12 @@ class Membership:
             self._linked.update(person.incarnation for person in new)
             self._voice.do(ConnectPeers(self._run, new))
 
-    def disconnect(self, cause: str) -> None:
+    def disconnect(self, cause: str, now: float) -> None:
         """Close links with those who take no part any more, unless we are the one who goes."""
         if not self.takes_part:
+            is_out = self._state.generation is not None and not self.waits_at_door
+            if is_out and self.ends is None:  # why stood in records that were cleaned away
+                self._end(Stop(1, "the cluster goes on without this worker."), now)
             return
         gone = self._linked - {person.incarnation for person in self._state.people}
         if gone:
