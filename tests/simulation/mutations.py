@@ -15,23 +15,33 @@ from typing import Any
 from unittest import mock
 
 from tests.properties.test_migration import test_waves_keep_every_record_once_and_in_order as waves
+from zstream.control import epochs, rescale
 from zstream.control.agent import Agent
+from zstream.control.leader import Leader
 from zstream.control.log import ControlLog
 from zstream.control.requests import Requests
 from zstream.control.rescale import Rescale
+from zstream.control.state import ClusterState
 from zstream.dataflow.engine import Dataflow
 from zstream.dataflow.exchange import Exchange
 from zstream.dataflow.links import DATA
 from zstream.dataflow.migration import Migration
 from zstream.dataflow.peer import Peer
+from zstream.driver import checkpoints
+from zstream.driver.checkpoints import Checkpoints
+from zstream.driver.outputs import Outputs
+from zstream.driver.partitions import Partitions
 from zstream.errors import InvariantBroken
-from zstream.model.ids import LogNumber
+from zstream.model.ids import Epoch, LogNumber
+from zstream.model.records import LogRecord, Manifest
 from zstream.ports.log import LogClean
 from zstream.sim.authors import Duel
 from zstream.sim.disk import Disk
+from zstream.sim.faults import WITH_DEATHS
 from zstream.sim.schedules import KINDS, Schedule
 
-Patches = list[tuple[type, str, Any]]
+Patches = list[tuple[Any, str, Any]]  # a class or module, a name in it, and what stands there
+DEATHS = tuple(kind for kind in KINDS if kind in WITH_DEATHS and kind != "rot")
 
 CLUSTER = "cluster"  # whole workers: zstream/sim/schedules.py
 MIGRATION = "migration"  # dataflows alone, under tight races: tests/properties/test_migration.py
@@ -42,7 +52,8 @@ LOG = "log"  # the control log alone: zstream/sim/authors.py
 class Mutation:
     """A rule taken away.
 
-    column: "rescale", "control log" or "more". limit: schedules within which it must be found.
+    column: "rescale", "control log", "checkpoint" or "more".
+    limit: schedules within which it must be found.
     on: what runs the schedules, CLUSTER, MIGRATION or LOG. kinds: of a cluster's schedules.
     """
 
@@ -77,6 +88,8 @@ def hunt(mutation: Mutation) -> tuple[int, str]:
     for count in range(1, mutation.limit + 1):
         with planted(mutation):
             found = schedule(mutation, count)
+        if any(word in found for word in ("AttributeError", "TypeError", "NameError")):
+            raise AssertionError(f"{mutation.planted}: the mutation fits no more: {found}")
         if found and not schedule(mutation, count):
             return count, found
     return 0, ""
@@ -152,9 +165,7 @@ def no_last_number() -> Patches:
 def marker_on_one_link() -> Patches:
     def markers_are_in(self: Any, generation: int, awaited: Any) -> bool:
         markers = [
-            self._peers[peer].marker >= generation
-            for peer in awaited & self._members
-            if peer in self._peers
+            self._peers[peer].marker >= generation for peer in awaited if peer in self._peers
         ]
         return any(markers) or not markers
 
@@ -189,16 +200,16 @@ def no_flush_before_marker() -> Patches:
 
 
 def waves_overlap() -> Patches:
-    return [(Rescale, "_all_at", lambda self, table, reports: len(reports) >= len(table.members))]
+    def all_have_reported(state: Any, reports: Any) -> bool:
+        return len(reports) >= len(state.table.members)
+
+    return [(rescale, "between_waves", all_have_reported)]
 
 
 def received_for_settled() -> Patches:
     def are_settled(self: Any, sent: Any) -> bool:
-        return all(
-            self._peers[name].send[DATA].sent >= number
-            for name, number in sent.items()
-            if name in self._peers and name in self._members
-        )
+        peers = ((self._peers.get(name), number) for name, number in sent.items())
+        return all(peer is not None and peer.send[DATA].sent >= number for peer, number in peers)
 
     return [(Migration, "_are_settled", are_settled)]
 
@@ -287,6 +298,125 @@ def cleans_the_base() -> Patches:
     return [(ControlLog, "clean", clean)]
 
 
+def every_append_is_won() -> Patches:
+    def decided(self: Any, found: bool) -> bool | None:
+        if self._append is None:
+            return None
+        self._append = None
+        return True
+
+    return [(ControlLog, "_decided", decided)]
+
+
+# ---------------------------------------------------------------- checkpoint and recovery
+
+
+def manifest_before_durable() -> Patches:
+    def has_part(member: Any, opened: Any, reports: Any) -> bool:
+        seen = reports.get(member.incarnation)
+        return seen is not None and seen.report.run == opened.run
+
+    return [(epochs, "_has_part", has_part)]
+
+
+def acts_before_it_stands() -> Patches:
+    original = ControlLog.append
+
+    def append(self: Any, record: LogRecord) -> Any:
+        if isinstance(record, Manifest):
+            self.state = replace(self.state, manifests=(*self.state.manifests, record))
+        return original(self, record)
+
+    lead = Agent._lead
+
+    def lead_ahead(self: Any, now: float) -> None:
+        before = self.state.manifest
+        lead(self, now)
+        after = self.state.manifest
+        if after is not None and after is not before:
+            self._on_record(after, now)
+
+    return [(ControlLog, "append", append), (Agent, "_lead", lead_ahead)]
+
+
+def commits_at_the_cut() -> Patches:
+    original = Checkpoints.at_cut
+
+    def at_cut(self: Any, epoch: Any) -> Any:
+        positions, prepared = original(self, epoch)
+        outputs = {sink: [token] for sink, token in prepared.items() if token is not None}
+        self._outputs.commit(epoch, self._me.incarnation, outputs)
+        return positions, prepared
+
+    return [(Checkpoints, "at_cut", at_cut)]
+
+
+def acknowledges_at_the_cut() -> Patches:
+    original = Partitions.cut
+
+    def cut(self: Any, epoch: Any) -> Any:
+        positions = original(self, epoch)
+        for source, reader in self._readers.items():
+            reader.acknowledge(positions[self._partition(source)])
+        return positions
+
+    return [(Partitions, "cut", cut)]
+
+
+def deletes_what_is_kept() -> Patches:
+    return [(ClusterState, "oldest", property(lambda self: self.committed))]
+
+
+def output_of_the_ended_run_stays() -> Patches:
+    return [(Outputs, "abort", lambda self: None)]
+
+
+def opens_before_all_is_committed() -> Patches:
+    return [(epochs, "all_committed", lambda state, reports: True)]
+
+
+def leaves_without_its_epoch() -> Patches:
+    original = Rescale._finish
+
+    def finish(self: Any, state: Any, reports: Any, now: float) -> Any:
+        self._emptied = Epoch(-1)
+        return original(self, state, reports, now)
+
+    return [(Rescale, "_finish", finish), (Rescale, "wants_epoch", lambda self, state: False)]
+
+
+def begins_from_nothing() -> Patches:
+    original = Leader._recovery
+
+    def recovery(self: Any, state: Any, dead: Any, restore: Any, *why: Any) -> Any:
+        return original(self, state, dead, None, *why)
+
+    return [(Leader, "_recovery", recovery)]
+
+
+def output_of_the_dead_is_left() -> Patches:
+    return [(checkpoints, "_committer", lambda author, opened: author)]
+
+
+def sources_stay_where_they_are() -> Patches:
+    original = Partitions._go_back
+
+    def go_back(self: Any, source: str, reader: Any, position: Any) -> None:
+        with mock.patch.object(type(reader), "seek", lambda self, position: 0):
+            original(self, source, reader, position)
+
+    return [(Partitions, "_go_back", go_back)]
+
+
+def unread_positions_are_dropped() -> Patches:
+    original = Partitions.seek
+
+    def seek(self: Any, positions: Any, placement: Any, keeps_rest: bool) -> None:
+        original(self, positions, placement, keeps_rest=False)
+
+    return [(Partitions, "seek", seek)]
+
+
 # ---------------------------------------------------------------- more
 
 
@@ -334,6 +464,7 @@ MUTATIONS = [
         "the first marker of any link is enough to ship",
         marker_on_one_link,
         300,
+        kinds=("rush",),
     ),
     Mutation(
         "switch at first marker",
@@ -421,6 +552,104 @@ MUTATIONS = [
         cleans_the_base,
         300,
         LOG,
+    ),
+    Mutation(
+        "the log, not the lease",
+        "control log",
+        "who believes to lead takes every append for won",
+        every_append_is_won,
+        50,
+        LOG,
+    ),
+    Mutation(
+        "durable before the manifest",
+        "checkpoint",
+        "the manifest is appended as soon as all have heard of the epoch",
+        manifest_before_durable,
+        20,
+    ),
+    Mutation(
+        "a decision stands before it is acted on",
+        "checkpoint",
+        "the leader acts on its manifest when it appends it",
+        acts_before_it_stands,
+        50,
+    ),
+    Mutation(
+        "the manifest before the commit",
+        "checkpoint",
+        "sinks commit at the cut",
+        commits_at_the_cut,
+        20,
+    ),
+    Mutation(
+        "the manifest before the acknowledgement",
+        "checkpoint",
+        "sources acknowledge at the cut",
+        acknowledges_at_the_cut,
+        20,
+    ),
+    Mutation(
+        "what a kept manifest names stays",
+        "checkpoint",
+        "parts below the newest manifest's epoch are deleted",
+        deletes_what_is_kept,
+        100,
+    ),
+    Mutation(
+        "output of an ended run never was",
+        "checkpoint",
+        "a recovery forgets no output",
+        output_of_the_ended_run_stays,
+        100,
+        kinds=DEATHS,
+    ),
+    Mutation(
+        "all is committed before the next epoch",
+        "checkpoint",
+        "an epoch is opened without looking at who has committed",
+        opens_before_all_is_committed,
+        50,
+    ),
+    Mutation(
+        "a leaver's epoch",
+        "checkpoint",
+        "a leaver goes when it is empty",
+        leaves_without_its_epoch,
+        300,
+        kinds=("calm", "pauses"),
+    ),
+    Mutation(
+        "back to the newest manifest",
+        "checkpoint",
+        "a recovery begins from nothing",
+        begins_from_nothing,
+        50,
+        kinds=DEATHS,
+    ),
+    Mutation(
+        "output of the dead is committed by others",
+        "checkpoint",
+        "nobody commits what a dead worker had prepared",
+        output_of_the_dead_is_left,
+        100,
+        kinds=DEATHS,
+    ),
+    Mutation(
+        "sources go back",
+        "checkpoint",
+        "a recovery leaves sources where they are",
+        sources_stay_where_they_are,
+        50,
+        kinds=DEATHS,
+    ),
+    Mutation(
+        "positions of what nobody reads are kept",
+        "checkpoint",
+        "a partition without a reader has no position",
+        unread_positions_are_dropped,
+        100,
+        kinds=DEATHS,
     ),
     Mutation(
         "hello before records",

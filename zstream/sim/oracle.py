@@ -74,6 +74,12 @@ class Oracle:
             if self._tables.setdefault(table.generation, table) != table:
                 raise InvariantBroken(f"there are two tables of generation {table.generation}")
 
+    def nobody_is_broken(self) -> None:
+        """Raise what ended a worker that was not killed."""
+        for worker in self._cluster.workers:
+            if worker.crash_cause.startswith("broken"):
+                raise InvariantBroken(f"{worker.label} {worker.crash_cause}")
+
     def _check_copies(self, worker: SimulatedWorker) -> None:
         """What is live here is live nowhere else, and a switch found every link open."""
         dataflow, me = worker.driver.dataflow, worker.member.incarnation
@@ -104,9 +110,8 @@ class Oracle:
         """Everything has ended: was it right?"""
         cluster = self._cluster
         members = {m.incarnation for table in self._tables.values() for m in table.members}
+        self.nobody_is_broken()
         for worker in cluster.workers:
-            if worker.crash_cause.startswith("broken"):
-                raise InvariantBroken(f"{worker.label} {worker.crash_cause}")
             if worker.alive:
                 raise InvariantBroken(f"{worker.label} never ended")
             failed = worker.exit is not None and worker.exit.code != 0

@@ -214,7 +214,6 @@ class Outlet:
                 raise InvariantBroken(f"{self.sink}: {author} has not prepared {outputs}")
             self.send(worker, records, epoch)
 
-
     def left_behind(self, epoch: int, author: int, outputs: Sequence[Token]) -> list[Written]:
         """What waited in a writer when it cut."""
         outputs = [list(token) for token in outputs]

@@ -160,6 +160,7 @@ class Schedule:
     def _until(self, deadline: float, what: str, done: Callable[[], bool]) -> bool:
         """Wait for this. False when nothing can come of it any more."""
         while not self._is_lost():
+            self.oracle.nobody_is_broken()
             if done():
                 return True
             if self.kernel.now >= deadline:
