@@ -51,6 +51,8 @@ DECISIONS = (
     "Manifest",
     "EpochAbandoned",
     "RescaleClosed",
+    "ShutdownOpened",
+    "ShutdownClosed",
     "Base",
 )
 RECOVERING = ("TermOpened", "GenerationOpened", "Manifest", *MOMENTS)

@@ -24,6 +24,7 @@ from zstream.sim.oracle import Oracle
 
 __all__ = ["KINDS", "Ended", "Schedule"]
 
+END_OF_INPUT = "end-of-input"  # how a shutdown is called that nobody asked for
 PATIENCE = 60.0  # virtual seconds after the storm; by then everything must have ended
 LOOK_SECONDS = 0.02  # virtual; how often it is looked whether something has ended
 WORKERS_MAX = 5  # that a cluster starts with
@@ -88,6 +89,7 @@ class Schedule:
         self._joined = 0
         self._pushed = 0
         self._starters: list[SimulatedWorker] = []  # of the newest start
+        self._is_stopped_early = False
         self._term_before = Term(0)  # when the cluster was started last
 
     # ------------------------------------------------------------ run and judge
@@ -194,14 +196,19 @@ class Schedule:
                 if not self._is_lost():
                     return
                 worker.crash("given up")
+        self._is_stopped_early = False
         self._term_before = self.truth.state.term
         self._starters = self.cluster.restart(self.chance.randint(1, WORKERS_MAX))
 
     def _is_whole(self) -> bool:
-        """Whether all was read that somebody read: a death in a shutdown leaves some for the next
-        life. Where it should not have, the oracle will say so.
+        """Whether all was read that somebody read. A shutdown in the storm, or a death in one,
+        leaves some for the next life; where that should not be, the oracle will say so.
         """
-        return not self.truth.state_went_back_in_shutdown or self.oracle.is_whole()
+        shutdown = self.truth.state.shutdown
+        if shutdown is None or shutdown.request == END_OF_INPUT:
+            return True
+        may_leave_some = self._is_stopped_early or self.truth.state_went_back_in_shutdown
+        return not may_leave_some or self.oracle.is_whole()
 
     def _push_some_more(self) -> None:
         for script in self.cluster.scripts.values():
@@ -276,6 +283,9 @@ class Schedule:
         rush = self.kind == "rush"
         sizes, gaps = ([2, 4], [0.01, 0.02]) if rush else ([1, 2, 6], [0.01, 0.05, 0.2])
         until = STORM_ENDS / 2 if rush else STORM_ENDS
+        ends_at = STORM_ENDS
+        if self.kind in WITH_DEATHS and self.chance.random() < 0.15:
+            ends_at = until = self.chance.uniform(0.8, 1.8)
         readers = WORKERS_MAX if self.kind in ("restarts", "power", "moments") else workers
         sources = [(LEFT, "w0")] + [(RIGHT, f"w{number}") for number in range(readers)]
         for name, worker in sources:
@@ -293,8 +303,8 @@ class Schedule:
                 self._pushed += len(burst)
                 self.kernel.at(when, lambda s=script, b=burst: s.push(b))  # type: ignore[misc]
                 when += self.chance.choice(gaps)
-            if self.chance.random() < 0.5:
-                self.kernel.at(STORM_ENDS, script.end)
+            if ends_at < STORM_ENDS or self.chance.random() < 0.5:
+                self.kernel.at(ends_at, script.end)
 
     def _wish(self) -> None:
         """Growth and shrinks at drawn moments."""
@@ -302,6 +312,13 @@ class Schedule:
             when = self.chance.uniform(0.1, STORM_ENDS * (0.4 if self.kind == "rush" else 0.8))
             action = self.chance.choice([self._grow, self._grow, self._shrink, self._shrink_named])
             self.kernel.at(when, action)
+        if self.kind in WITH_DEATHS and self.chance.random() < 0.1:
+            self.kernel.at(self.chance.uniform(0.8, STORM_ENDS * 0.9), self._shut_down_early)
+
+    def _shut_down_early(self) -> None:
+        """What is given from now on is for the next life of the cluster."""
+        self._is_stopped_early = True
+        self.cluster.shutdown()
 
     def _grow(self) -> None:
         names = [f"j{self._joined + place}" for place in range(self.chance.choice([1, 1, 2, 3]))]
