@@ -68,7 +68,7 @@ class Config:
     uncommitted_bytes_max: int = 64 * MIB  # output held back for its checkpoint; then sources stop
     manifests_kept: int = 2  # checkpoints of which all parts are still there, the newest included
     part_slice_bytes: int = 64 * KIB  # of a part, written in one turn: bounds how long it takes
-    part_cycle_epochs: int = 256  # in so many, each key group that changes is written whole once
+    part_cycle_epochs: int = 64  # in so many, each key group that changes is written whole once
     savepoint_deadline_ms: int = 600_000  # one that is not copied by then has failed
 
     # The control log.
