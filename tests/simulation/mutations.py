@@ -670,7 +670,7 @@ MUTATIONS = [
         "more",
         "the word of whoever led once is obeyed",
         obeys_a_lower_term,
-        300,
+        400,
         CLUSTER,
         ("leader",),
     ),
