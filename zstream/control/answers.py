@@ -121,6 +121,8 @@ def _shrink(request: ShrinkRequest, state: ClusterState, leader: Leader) -> Answ
             return _outcome(request.request, closed)
     if state.open is not None and request.request in state.open.requests:
         return answer(request.request, "running", state.open.says, data={"id": state.open.id})
+    if state.stopped is not None:
+        return answer(request.request, "failed", state.stopped.says)
     return leader.requests.on_shrink(request, state)
 
 

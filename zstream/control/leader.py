@@ -32,6 +32,7 @@ from zstream.control.state import ClusterState, as_base
 from zstream.model.ids import Epoch, Incarnation, LogNumber, RequestId, RescaleId
 from zstream.model.membership import Member
 from zstream.model.records import (
+    END_OF_INPUT,
     EpochAbandoned,
     GenerationOpened,
     LogRecord,
@@ -385,7 +386,7 @@ class Leader:
             )
         if self._all_ended(state) and not self.savepoints.under_way:
             cause = "all sources have ended"
-            return ShutdownOpened(state.term, self._draw(), RequestId("end-of-input"), cause)
+            return ShutdownOpened(state.term, self._draw(), END_OF_INPUT, cause)
         return None
 
     def _opened(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from zstream.model.ids import Epoch, Generation, Incarnation, KeyGroup, LogNumber, Run, Term
 from zstream.model.membership import EMPTY_TABLE, NOTHING_PLACED, Member, Placement, RoutingTable
 from zstream.model.records import (
+    END_OF_INPUT,
     Base,
     EpochAbandoned,
     EpochOpened,
@@ -166,12 +167,16 @@ def _routed(state: ClusterState, opened: GenerationOpened) -> ClusterState:
         state = replace(state, run=opened.run)
         return replace(state, generation=opened, moving=_moving(state, opened))
     back_to = opened.restore.epoch if opened.restore else Epoch(0)
+    ends = state.shutdown
+    if ends is not None and ends.request == END_OF_INPUT:
+        ends = None  # the sources go back, so they have not ended any more
     return replace(
         state,
         generation=opened,
         run=opened.run,
         moving=(),
         epoch=None,
+        shutdown=ends,
         manifests=tuple(m for m in state.manifests if m.epoch <= back_to),
     )
 

@@ -20,6 +20,8 @@ from zstream.model.ids import (
 )
 from zstream.model.membership import Member, Placement, RoutingTable
 
+END_OF_INPUT = RequestId("end-of-input")  # of the shutdown that nobody asked for
+
 
 @dataclass(frozen=True)
 class EpochOpened:

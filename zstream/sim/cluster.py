@@ -205,7 +205,9 @@ class SimulatedCluster:
         return asked
 
     def _repeat(self, asked: Asked) -> None:
-        if asked.final is not None or asked.is_given_up or not self.alive:
+        if asked.final is None and not self.alive:
+            asked.is_given_up = True  # nobody is there to answer
+        if asked.final is not None or asked.is_given_up:
             return
         worker = self.kernel.chance.choice(self.alive)
         worker.ask(asked.request.request.encode(), encode_message(asked.request))
