@@ -196,8 +196,7 @@ class Checkpoints:
             self._read(sorted(missing))
             return
         positions = {p: at for part in manifest for p, at in part.positions.items()}
-        is_first = opened.table.members[0].incarnation == me
-        self._partitions.seek(positions, opened.placement, keeps_rest=is_first)
+        self._partitions.seek(positions, opened.placement)
         try:
             dropped = self.dataflow.restore(opened.run, opened, doing.parts, now)
         except WireError as error:  # sound, so an earlier one would be no better

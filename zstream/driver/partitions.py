@@ -3,7 +3,7 @@
 A *partition* is what one worker reads of a source, and what a position is of: the whole of a
 source that one worker reads, or each worker's own share of a parallel one ("right@w1"). A share
 whose worker is gone waits until a worker of that name is there; its position is kept meanwhile by
-the first member, from manifest to manifest.
+all who were there at the recovery, from manifest to manifest: any of them may leave.
 """
 
 from __future__ import annotations
@@ -99,11 +99,8 @@ class Partitions:
 
     # ---- recovery
 
-    def seek(self, positions: Mapping[str, Any], placement: Placement, keeps_rest: bool) -> None:
-        """Read what is placed here from these positions on, and nothing else.
-
-        keeps_rest: this worker keeps the positions of partitions that nobody reads.
-        """
+    def seek(self, positions: Mapping[str, Any], placement: Placement) -> None:
+        """Read what is placed here from these positions on, and nothing else."""
         here = [source for source, workers in placement.sources.items() if self._me in workers]
         placed = {
             f"{source}@{worker}" if self._plan.sources[source].parallel else source
@@ -112,7 +109,7 @@ class Partitions:
         }
         self._cut.clear()
         self._ended.clear()
-        self._kept = {p: at for p, at in positions.items() if keeps_rest and p not in placed}
+        self._kept = {p: at for p, at in positions.items() if p not in placed}
         for source in [source for source in self._readers if source not in here]:
             self._readers.pop(source).close()
         self._opening = {
