@@ -411,8 +411,9 @@ def sources_stay_where_they_are() -> Patches:
 def unread_positions_are_dropped() -> Patches:
     original = Partitions.seek
 
-    def seek(self: Any, positions: Any, placement: Any, keeps_rest: bool) -> None:
-        original(self, positions, placement, keeps_rest=False)
+    def seek(self: Any, positions: Any, placement: Any) -> None:
+        original(self, positions, placement)
+        self._kept = {}
 
     return [(Partitions, "seek", seek)]
 
