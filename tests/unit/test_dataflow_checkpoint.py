@@ -244,7 +244,7 @@ def test_a_key_that_is_gone_is_gone_after_a_recovery() -> None:
 
 def test_bytes_written_follow_the_change() -> None:
     """100,000 keys of which one in a hundred changes: the part is about a hundredth of a full one,
-    and what compaction adds is bounded.
+    and what compaction adds is bounded: one in 64 of the groups that have changed.
     """
     several = Several(counted, [1], key_groups=1024)
     several.switch(generation(1, [1], [1] * 1024))
@@ -257,8 +257,8 @@ def test_bytes_written_follow_the_change() -> None:
     for epoch in range(2, 8):
         worker.feed("in", keys[epoch::100])
         sizes.append(written_bytes(worker, epoch))
-    assert max(sizes) < full * 0.02
-    assert written_bytes(worker, 8) < full * 0.01, "nothing changed: only the turn of four groups"
+    assert max(sizes) < full * 0.04
+    assert written_bytes(worker, 8) < full * 0.02, "nothing changed: only the turn of 16 groups"
 
 
 def written_bytes(worker: Dataflow, epoch: int) -> int:
