@@ -139,6 +139,11 @@ class Checkpoints:
         for sink, commit in self._outputs.next_commits():
             self._commit(sink, commit)
 
+    def takes_part(self, opened: GenerationOpened) -> None:
+        """A joiner owes nothing of what was decided before its run began."""
+        if opened.restore is not None:
+            self._manifest = max(self._manifest, opened.restore.epoch)
+
     def decided(self, manifest: Manifest) -> None:
         """A manifest stands in the log."""
         self._manifest = max(self._manifest, manifest.epoch)

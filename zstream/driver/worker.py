@@ -328,6 +328,7 @@ class WorkerDriver:
             shell.log.submit(effect.operation)
         elif isinstance(effect, SwitchGeneration):
             if effect.opened.run == self.dataflow.run and not self.checkpoints.recovering:
+                self.checkpoints.takes_part(effect.opened)
                 self._guarded(self.outputs.open)
                 self._guarded(lambda: self.dataflow.switch(effect.opened, now))
         elif isinstance(effect, Recover):
