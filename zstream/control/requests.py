@@ -341,6 +341,8 @@ class Requests:
                 waiting = [self._joiners[me].request for me in item]
                 if waiting[0].kind == "join" and state.generation is None:
                     return None
+                if self._refuse_taken_names(waiting, state):
+                    continue
                 return Opening(
                     kind="start" if waiting[0].kind == "start" else "grow",
                     cause="join by " + names([r.member.name for r in waiting]),
@@ -357,6 +359,18 @@ class Requests:
             self._line.pop(0)
             refuse(opening)
         return None
+
+    def _refuse_taken_names(self, batch: list[JoinRequest], state: ClusterState) -> bool:
+        """Those whose names have become members' since they asked; the others wait on."""
+        found = False
+        for request in batch:
+            holder = state.table.named(request.member.name)
+            if holder is not None:
+                found = True
+                me = request.member.incarnation
+                self._refused[me] = self._name_taken(request, holder)
+                self._drop(me)
+        return found
 
     def opened(self, opened: RescaleOpened) -> None:
         """This one stands in the log now."""
