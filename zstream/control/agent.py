@@ -150,8 +150,7 @@ class Agent:
     @property
     def reading(self) -> bool:
         """Whether sources may be read: the cluster is up, this worker is in it, nothing ends."""
-        ends = self._membership.ends
-        return self.generation > 0 and self.state.shutdown is None and ends is None
+        return self.generation > 0 and self.state.shutdown is None and self._membership.ends is None
 
     @property
     def draining(self) -> bool:
@@ -269,6 +268,7 @@ class Agent:
             return
         if says := self.leader.start_waits(self.state, now):
             self._voice.say("info", "start_waits", says)
+            self._read_again_at = now  # perhaps another cluster was started on this store
 
     def _seek_leader(self, now: float) -> None:
         others = {
