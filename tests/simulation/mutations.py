@@ -671,7 +671,7 @@ MUTATIONS = [
         "more",
         "the word of whoever led once is obeyed",
         obeys_a_lower_term,
-        400,
+        700,
         CLUSTER,
         ("leader",),
     ),

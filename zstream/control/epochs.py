@@ -23,6 +23,8 @@ from zstream.model.records import EpochAbandoned, EpochOpened, LogRecord, Manife
 
 AFTER_RECOVERY = 0.25  # of an interval, to the first epoch: sinks hold back what was waited for
 
+UNCOMMITTED = "uncommitted output of"  # how a report's pressure begins that an epoch relieves
+
 
 class Epochs:
     """The leader's view. What is kept here in memory is time only. Times are monotonic seconds."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from zstream.config import Config
-from zstream.control.epochs import Epochs, between_waves
+from zstream.control.epochs import UNCOMMITTED, Epochs, all_committed, between_waves
 from zstream.control.events import CleanParts, Effect
 from zstream.control.recovering import lost_groups, recovery, unread
 from zstream.control.reports import Seen
@@ -50,7 +50,6 @@ from zstream.wire.messages import (
     ShutdownRequest,
 )
 
-UNCOMMITTED = "uncommitted"  # how a pressure begins that an epoch relieves
 CLEAN_EVERY = 8  # epochs; a listing of all parts is not free in a bucket
 
 
@@ -127,20 +126,23 @@ class Leader:
         if isinstance(record, RescaleOpened):
             self.requests.opened(record)
             self._rescale = Rescale(record, self._config, self._first, self._draw, now)
-        elif isinstance(record, GenerationOpened) and self._rescale is not None:
-            if record.nonce == self._burying[0]:
-                self._rescale.recovered(self._burying[1])
-            else:
-                self._rescale.appended(record, now)
-        if isinstance(record, Manifest | EpochAbandoned):
+        elif isinstance(record, GenerationOpened):
+            self._on_generation(record, now)
+        elif isinstance(record, Manifest | EpochAbandoned):
             self._after_epoch = True
-        if isinstance(record, GenerationOpened):
-            self._after_epoch = False
-            self.requests.let_in(record.table.members)
-            if record.nonce == self._burying[0]:
-                self._round = self._drained = None
         elif isinstance(record, ShutdownOpened):
             self._shutdown_at = now
+
+    def _on_generation(self, opened: GenerationOpened, now: float) -> None:
+        self._after_epoch = False
+        self.requests.let_in(opened.table.members)
+        nonce, died = self._burying
+        if opened.nonce == nonce:
+            self._round = self._drained = None
+            if self._rescale is not None:
+                self._rescale.recovered(died)
+        elif self._rescale is not None:
+            self._rescale.appended(opened, now)
 
     @property
     def planning(self) -> bool:
@@ -292,11 +294,14 @@ class Leader:
         return self._recovery(state, [], state.manifest, cause)
 
     def _go_back(self, state: ClusterState, member: Member, damage: str) -> LogRecord:
-        now_from = state.generation.restore if state.generation else None
-        before = [m for m in state.manifests if now_from and m.epoch < now_from.epoch]
+        restore = state.generation.restore if state.generation else None
+        epoch = restore.epoch if restore else Epoch(0)
+        before = [manifest for manifest in state.manifests if manifest.epoch < epoch]
         if before:
-            why = f"{member.name} cannot read epoch {now_from.epoch if now_from else 0}: {damage}"
-            why += " Output of that epoch which was committed already comes twice"
+            why = (
+                f"{member.name} cannot read epoch {epoch}: {damage} "
+                "Output of that epoch which was committed already comes twice"
+            )
             return self._recovery(state, [], before[-1], why)
         says = (
             f"The cluster cannot go on: {member.name} cannot read its checkpoint: {damage} No "
@@ -438,7 +443,8 @@ class Leader:
         request = state.shutdown.request
         if self._drained is None and self._quiet_twice(state, now):
             self._drained = state.epochs
-        if self._drained is not None and self._all_committed(state, self._drained):
+        is_last = self._drained is not None and state.committed > self._drained
+        if is_last and all_committed(state, self.reports):
             return ShutdownClosed(
                 state.term, self._draw(), request, True, "All is drained; the cluster has stopped."
             )
@@ -447,13 +453,6 @@ class Leader:
             return None
         says = f"Stopped after {deadline:.0f} s without being drained: {self._under_way(state)}."
         return ShutdownClosed(state.term, self._draw(), request, False, says)
-
-    def _all_committed(self, state: ClusterState, drained: Epoch) -> bool:
-        """Whether an epoch that was opened after all was drained is committed by everybody."""
-        return state.committed > drained and all(
-            self.reports[member.incarnation].report.committed >= state.committed
-            for member in state.table.members
-        )
 
     def _quiet_twice(self, state: ClusterState, now: float) -> bool:
         round_: dict[Incarnation, tuple[float, int, int]] = {}

@@ -84,7 +84,7 @@ class Rescale:
     @property
     def planning(self) -> bool:
         """Whether members shall report the sizes of their key groups."""
-        return self.phase == PLAN
+        return self.phase == PLAN and self._plan is None
 
     def wants_epoch(self, state: ClusterState) -> bool:
         """Whether this waits for one more epoch."""
@@ -104,7 +104,10 @@ class Rescale:
         self._emptied = None
 
     def appended(self, opened: GenerationOpened, now: float) -> None:
-        """A generation of this rescale stands in the log: its wave is under way."""
+        """A generation of this rescale stands in the log: its wave is under way. Not before: a
+        leader that dies with a wave which it only meant to open leaves nothing behind."""
+        if self.phase != LEAVE:
+            self.phase = WAVE
         if self._plan and opened.wave:
             self._moved += len(self._plan.pop(0))
             self._mark(f"wave {opened.wave}", now)
@@ -158,7 +161,6 @@ class Rescale:
         if self.phase == CONNECT:
             self._mark("connected", now)
         if state.generation is None:
-            self.phase = WAVE
             return self._first_generation(state)
         return self._plan_step(state, reports, now)
 
@@ -200,9 +202,9 @@ class Rescale:
     def _plan_step(
         self, state: ClusterState, reports: Mapping[Incarnation, Seen], now: float
     ) -> LogRecord | None:
+        self.phase = PLAN
         sizes = self._sizes(state, reports)
         if sizes is None:
-            self.phase = PLAN
             return None
         owners = [state.table.owner(KeyGroup(g)) for g in range(len(state.table.owners))]
         leaving = self._leaving
@@ -238,7 +240,6 @@ class Rescale:
         if not self._plan:
             raise InvariantBroken(f"{self.opened.id} has no wave left")
         wave = self._plan[0]
-        self.phase = WAVE
         before = state.table
         owners = [before.owner(KeyGroup(group)) for group in range(len(before.owners))]
         for move in wave:
@@ -314,7 +315,7 @@ class Rescale:
             if self._emptied is None:
                 self._mark("leavers empty", now)
                 self._emptied = state.epochs
-            if state.committed <= self._emptied or any(
+            if self.wants_epoch(state) or any(
                 reports[m.incarnation].report.committed < state.committed for m in leaving
             ):
                 return None

@@ -136,6 +136,8 @@ class Checkpoints:
         for operation, what in due:
             if self._is_wanted(operation, what):
                 self._submit(operation, what)
+            elif isinstance(operation, OutputCommit):
+                self._committing.discard(what[0])
         for sink, commit in self._outputs.next_commits():
             self._commit(sink, commit)
 
@@ -216,7 +218,7 @@ class Checkpoints:
         committed = opened.restore is not None and opened.restore.committed
         for part in manifest if not committed else ():
             if _committer(part.name.incarnation, opened) == me:
-                self._outputs.commit(part.name.epoch, part.name.incarnation, dict(part.prepared))  # type: ignore[arg-type]
+                self._outputs.commit(part.name.epoch, part.name.incarnation, part.prepared)
         self._restored()
         if opened.restore is not None:
             took, size = now - doing.began, len(doing.parts)
@@ -266,12 +268,12 @@ class Checkpoints:
         self, operation: OutputCommit, what: tuple[str, Commit], answer: DeskAnswer, now: float
     ) -> None:
         sink, commit = what
+        if answer.failed and self._outputs.is_first(sink, commit):
+            self._fail(operation, what, answer.failed, now)
+            return  # it is under way until it is tried again
         self._committing.discard(sink)
         if not answer.failed:
             self._outputs.committed(sink, commit)
-        elif self._is_wanted(operation, what):
-            self._committing.add(sink)  # until it is tried again
-            self._fail(operation, what, answer.failed, now)
 
     def _is_wanted(self, operation: DeskOperation, what: Any) -> bool:
         """Whether the outcome still matters: what is of an ended run does not."""
@@ -281,11 +283,7 @@ class Checkpoints:
         if isinstance(operation, PartRead):
             return self.recovering and bool(what[0] == self.dataflow.run)
         if isinstance(operation, OutputCommit):
-            sink, commit = what
-            wanted = any(s == sink and c is commit for s, c in self._outputs.next_commits())
-            if not wanted:
-                self._committing.discard(sink)
-            return wanted
+            return self._outputs.is_first(*what)
         return True
 
     def _commit(self, sink: str, commit: Commit) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zstream.config import Config
+from zstream.control.epochs import UNCOMMITTED
 from zstream.model.ids import Epoch, Incarnation
 from zstream.ports.connectors import Writer
 from zstream.ports.desk import Committing
@@ -15,7 +16,6 @@ from zstream.ports.shell import Shell
 from zstream.topology.plan import Plan
 
 DEAD_LETTERS = "!dead-letters"  # a sink of the engine's own; no operator can be called so
-UNCOMMITTED = "uncommitted output of"  # how its pressure begins: an epoch relieves it
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ class Outputs:
         prepared[DEAD_LETTERS] = self._shell.dead_letters.prepare(epoch)
         return prepared
 
-    def commit(self, epoch: Epoch, author: Incarnation, by_sink: Mapping[str, list[Any]]) -> None:
+    def commit(
+        self, epoch: Epoch, author: Incarnation, by_sink: Mapping[str, Sequence[Any]]
+    ) -> None:
         """A manifest names this. What is of a sink that this topology has no more is left."""
         for sink, outputs in by_sink.items():
             if outputs and self.committer(sink) is not None:
@@ -81,12 +83,16 @@ class Outputs:
         """The first in line of each sink."""
         return [(sink, line[0]) for sink, line in self._commits.items() if line]
 
-    def committed(self, sink: str, commit: Commit) -> None:
-        """This one is done; if it is not first in line any more, a recovery came between."""
+    def is_first(self, sink: str, commit: Commit) -> bool:
+        """Whether this one is first in line still, and no recovery came between."""
         line = self._commits.get(sink)
-        if line and line[0] is commit:
-            line.popleft()
-            if not line:
+        return bool(line and line[0] is commit)
+
+    def committed(self, sink: str, commit: Commit) -> None:
+        """This one is done."""
+        if self.is_first(sink, commit):
+            self._commits[sink].popleft()
+            if not self._commits[sink]:
                 self._prepared_bytes.pop(sink, None)
 
     @property
