@@ -55,7 +55,7 @@ class Wire:
                 self.receiver.settle(44 + len(frame.body), self.now)
 
     def report(self, heartbeat: bool) -> None:
-        if self.random.random() >= self.loss and (heartbeat or self.receiver.is_due(self.now)):
+        if self.random.random() >= self.loss and (heartbeat or self.receiver.due_at() <= self.now):
             ack = self.receiver.report(self.now)
             self.sender.on_ack(ack)
             if self.random.random() < self.double:

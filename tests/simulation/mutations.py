@@ -138,9 +138,9 @@ def credit_waits_for_the_held() -> Patches:
     original = Dataflow.link_reports
     stuck: dict[tuple[int, int, int], int] = {}
 
-    def link_reports(self: Any, now: float, heartbeat: bool) -> Any:
+    def link_reports(self: Any, now: float, heartbeat: bool, pressure: str = "") -> Any:
         told = []
-        for to, report in original(self, now, heartbeat):
+        for to, report in original(self, now, heartbeat, pressure):
             acks = []
             for ack in report.acks:
                 name = (self._me, to, ack.lane)

@@ -7,7 +7,7 @@
                 +-- files (FileSink)
 
 The stages are those of the simulator's topology (zstream/sim/numbered.py): each counts the records
-of its key, and remembers for each way on which records reach it in order the last number it has seen.
+of its key, and remembers the last number of each way on which records reach it in order.
 A line of output also says which process applied it, because only the order of one is promised.
 """
 

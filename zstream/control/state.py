@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 from zstream.model.ids import Epoch, Generation, Incarnation, KeyGroup, LogNumber, Run, Term
 from zstream.model.membership import EMPTY_TABLE, NOTHING_PLACED, Member, Placement, RoutingTable
@@ -91,7 +92,7 @@ class ClusterState:
             and self.generation.rescale == self.open.id
         )
 
-    @property
+    @cached_property
     def people(self) -> tuple[Member, ...]:
         """Members, and the joiners of a rescale that has not begun: all that must be alive."""
         joiners = self.open.joiners if self.open and not self.begun else ()

@@ -165,15 +165,15 @@ class Dataflow:
         if peer is not None and report.to == self._me and report.run == self.run:
             peer.on_report(report, now)
 
-    def link_reports(self, now: float, heartbeat: bool) -> list[tuple[Incarnation, LinkReport]]:
-        """Those that are due, or with a heartbeat all."""
-        pressure = self.pressure()
-        due = []
-        for name, peer in self._peers.items():
-            at = peer.report_at(now)
-            if heartbeat or (at is not None and at <= now):
-                due.append((name, peer.report(now, pressure)))
-        return due
+    def link_reports(
+        self, now: float, heartbeat: bool, pressure: str = ""
+    ) -> list[tuple[Incarnation, LinkReport]]:
+        """Those that are due, or with a heartbeat all. pressure: what is at its limit here."""
+        return [
+            (name, peer.report(now, pressure))
+            for name, peer in self._peers.items()
+            if heartbeat or peer.report_at(now) <= now
+        ]
 
     # ------------------------------------------------------------ records
 
@@ -223,12 +223,11 @@ class Dataflow:
                 operator.state.bytes_of_all() for operator in self._chains.stateful.values()
             )
 
-    def next_timer(self, now: float) -> float | None:
-        """When to come back at the latest: `now` where there is more to do at once."""
+    def next_timer(self, now: float) -> float:
+        """When to come back at the latest: `now` where there is more to do at once, or inf."""
         if self._migration.is_busy() or self._checkpoint.is_pending():
             return now
-        times = [at for peer in self._peers.values() if (at := peer.report_at(now)) is not None]
-        return max(now, min(times)) if times else None
+        return min([peer.report_at(now) for peer in self._peers.values()], default=float("inf"))
 
     # ------------------------------------------------------------ generations
 

@@ -159,8 +159,8 @@ class ReceiveLink:
             self._still_since = now
         self._told = max(self._told, sent.last)
 
-    def ask_at(self) -> float | None:
-        """When to ask the sender to send again, unless frames come; None: nothing is missing.
+    def ask_at(self) -> float:
+        """When to ask the sender to send again, unless frames come; inf: nothing is missing.
 
         A frame that came too early is proof, and is asked for at once; a number that the sender
         told may be under way. Neither is asked for twice in a row without time for the answer.
@@ -175,17 +175,15 @@ class ReceiveLink:
             if self.received:
                 patience = config.pulse_interval_ms / 1000
             return max(self._asked, self._still_since) + patience
-        return None
+        return float("inf")
 
-    def is_due(self, now: float) -> bool:
-        """Whether there is something new to report."""
-        ask_at = self.ask_at()
-        return self.received > self._reported or (ask_at is not None and ask_at <= now)
+    def due_at(self) -> float:
+        """When there is something to report: -inf for what is new, or when to ask."""
+        return float("-inf") if self.received > self._reported else self.ask_at()
 
     def report(self, now: float) -> LinkAck:
         """What to tell the sender now."""
-        ask_at = self.ask_at()
-        resend = ask_at is not None and ask_at <= now
+        resend = self.ask_at() <= now
         if resend:
             self._asked = now
         self._reported = self.received

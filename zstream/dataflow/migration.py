@@ -287,8 +287,11 @@ class Migration:
         }
 
     def _are_settled(self, sent: Mapping[Incarnation, int]) -> bool:
-        peers = ((self._peers.get(name), number) for name, number in sent.items())
-        return all(peer is not None and peer.send[DATA].settled >= number for peer, number in peers)
+        for name, number in sent.items():
+            peer = self._peers.get(name)
+            if peer is None or peer.send[DATA].settled < number:
+                return False
+        return True
 
     def _ship(self, generation: Generation, group: KeyGroup, target: Incarnation) -> int:
         """Snapshot, forget, send; return how many bytes. What has changed since the last manifest

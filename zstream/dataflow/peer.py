@@ -72,12 +72,10 @@ class Peer:
             if sent.lane in LANES:
                 self.receive[sent.lane].on_sent(sent, now)
 
-    def report_at(self, now: float) -> float | None:
+    def report_at(self, now: float) -> float:
         """When a report is due: soon after something came, or when to ask for what did not."""
-        if any(link.is_due(now) for link in self.receive):
-            return max(now, self._reported + self._ack_interval)
-        times = [time for link in self.receive if (time := link.ask_at()) is not None]
-        return min(times, default=None)
+        at = min(self.receive[DATA].due_at(), self.receive[SNAPSHOTS].due_at())
+        return at if at > now else max(now, self._reported + self._ack_interval)
 
     def report(self, now: float, pressure: str) -> LinkReport:
         self._reported = now
@@ -101,4 +99,5 @@ class Peer:
 
     def is_settled(self) -> bool:
         """Whether nothing at all is under way to this peer."""
-        return all(link.settled == link.pushed for link in self.send)
+        data, snapshots = self.send
+        return data.settled == data.pushed and snapshots.settled == snapshots.pushed

@@ -276,13 +276,11 @@ class WorkerDriver:
         if heartbeat:
             self._heartbeat_at = now
             self._pressure_told = self._pressure
-        for peer, report in self.dataflow.link_reports(now, heartbeat):
+        for peer, report in self.dataflow.link_reports(now, heartbeat, self._pressure):
             if peer in self._peers:
-                envelope = self.agent.envelope(
-                    LinkReport(report.run, report.to, report.acks, report.sent, self._pressure)
-                )
                 control = self._peers[peer].control
-                self._shell.transport.send_control(control, encode_message(envelope))
+                payload = encode_message(self.agent.envelope(report))
+                self._shell.transport.send_control(control, payload)
 
     def _cannot_read(self, what: str, error: WireError) -> None:
         text = f"{what} cannot be read here: {error}"
@@ -299,11 +297,8 @@ class WorkerDriver:
             self._give(local, now)
 
     def _wake_at(self, now: float) -> float | None:
-        times = [max(self.agent.next_timer(), now + TIMER_STEP)]
+        times = [max(self.agent.next_timer(), now + TIMER_STEP), self.dataflow.next_timer(now)]
         times.append(self._heartbeat_at + self._config.pulse_interval_ms / 1000)
-        dataflow_timer = self.dataflow.next_timer(now)
-        if dataflow_timer is not None:
-            times.append(dataflow_timer)
         checkpoint_timer = self.checkpoints.next_timer()
         if checkpoint_timer is not None:
             times.append(max(checkpoint_timer, now + TIMER_STEP))
