@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 CORPUS = Path(__file__).with_name("corpus.txt")
-SEEDS = 2000  # unless told otherwise
+SEEDS = 5000  # unless told otherwise
 SEEDS_PER_SECOND_MAX = 20  # of one process: so many are prepared for a run by minutes
 KEPT_MAX = 20  # of one run: where more go wrong, it is one thing
 FIGURES = ("schedules", "crashes", "restarts", "recoveries", "epochs", "generations", "records")
