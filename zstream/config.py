@@ -32,7 +32,7 @@ class Config:
     link_window_bytes_min: int = 256 * KIB  # below it a link stutters on small frames
     link_window_bytes_max: int = 16 * MIB  # what a marker waits behind, at the very worst
     link_delay_target_ms: int = 20  # the window adapts so that a marker passes in this time
-    ack_interval_ms: int = 2  # acknowledgements are at most this often, and at least each heartbeat
+    ack_interval_ms: int = 2  # acknowledgements of a link are at most this often
     outbox_bytes_max: int = 8 * MIB  # over all links of a worker; then sources stop everywhere
     hold_bytes_max: int = 64 * MIB  # records waiting for a key group on its way
     sink_bytes_max: int = 8 * MIB  # what the outside has not taken yet, per sink and worker

@@ -64,7 +64,7 @@ class Wire:
             self.receiver.on_sent(self.sender.report(), self.now)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     seed=st.integers(0, 2**32),
     sizes=st.lists(st.integers(0, 600), min_size=1, max_size=80),
@@ -94,7 +94,7 @@ def test_every_frame_comes_once_and_in_order(
     assert wire.sender.peek() is None
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(sizes=st.lists(st.integers(0, 600), min_size=1, max_size=80))
 def test_a_perfect_network_carries_each_frame_once(sizes: list[int]) -> None:
     """Without loss nothing is sent twice, but what went out before the first report."""

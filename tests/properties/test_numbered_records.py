@@ -172,7 +172,7 @@ class Inlet:
         self.book.seek(dict(self.decided))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     schedules(
         *("add", "say", "up", "down", "take", "cut", "decide") * 3,
@@ -303,7 +303,7 @@ class Outlet:
             self.downs[int(connection)].append(message)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     schedules(
         *("say", "up", "down", "next", "next") * 3,

@@ -120,7 +120,7 @@ def test_a_lost_last_frame_is_asked_for_after_a_heartbeat() -> None:
     link = opened()
     take(link, 1, 1.0)
     link.report(1.0)
-    link.on_sent(LinkSent(DATA, FrameNumber(2)), 1.1)
+    link.on_sent(LinkSent(DATA, FrameNumber(2), FrameNumber(1)), 1.1)
     assert link.due_at() > 1.1
     at = link.ask_at()
     assert link.due_at() <= at
@@ -134,7 +134,7 @@ def test_frames_under_way_are_not_asked_for_while_frames_come() -> None:
     link = opened()
     now = 1.0
     for number in range(1, 50):
-        link.on_sent(LinkSent(DATA, FrameNumber(number + 5)), now)
+        link.on_sent(LinkSent(DATA, FrameNumber(number + 5), FrameNumber(number - 1)), now)
         assert not link.report(now).resend
         take(link, number, now)
         now += 0.1

@@ -168,7 +168,7 @@ class Dataflow:
     def link_reports(
         self, now: float, heartbeat: bool, pressure: str = ""
     ) -> list[tuple[Incarnation, LinkReport]]:
-        """Those that are due, or with a heartbeat all. pressure: what is at its limit here."""
+        """Those that are due, or with `heartbeat` all. pressure: what is at its limit here."""
         return [
             (name, peer.report(now, pressure))
             for name, peer in self._peers.items()
@@ -227,7 +227,8 @@ class Dataflow:
         """When to come back at the latest: `now` where there is more to do at once, or inf."""
         if self._migration.is_busy() or self._checkpoint.is_pending():
             return now
-        return min([peer.report_at(now) for peer in self._peers.values()], default=float("inf"))
+        times = [peer.report_at(now) for peer in self._peers.values()]
+        return max(now, min(times, default=float("inf")))
 
     # ------------------------------------------------------------ generations
 

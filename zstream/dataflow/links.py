@@ -8,8 +8,9 @@ and change their order; what comes out of `ReceiveLink` is every frame, once, in
     ReceiveLink  takes only the next number, drops the rest, asks again where there is a gap
 
 Repair: a frame with a number too high shows a gap at once. A lost *last* frame leaves none, so
-heartbeats repeat the last number sent. What was sent before this side opened the link is lost,
-so the first report about a link asks for all of it.
+heartbeats repeat the last number sent; and the last acknowledgement, until the sender is heard to
+know it. Then the link rests, and heartbeats come far apart. What was sent before this side opened
+the link is lost, so the first report about a link asks for all of it.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class SendLink:
         self.outbox_bytes = 0  # of all frames kept
         self.in_flight_bytes = 0  # of those sent and not settled
         self._received = 0
+        self._told = 0  # the highest settled number that the receiver was told
         self._window = config.link_window_bytes_min
         self._in_flight: deque[bytes] = deque()  # settled + 1 and so on
         self._waiting: deque[bytes] = deque()
@@ -104,8 +106,14 @@ class SendLink:
             self.in_flight_bytes -= len(frame)
             self._waiting.appendleft(frame)
 
+    @property
+    def rests(self) -> bool:
+        """Whether all was settled, and the receiver told so."""
+        return self._told == self.pushed
+
     def report(self) -> LinkSent:
-        return LinkSent(self.name.lane, FrameNumber(self.sent))
+        self._told = self.settled
+        return LinkSent(self.name.lane, FrameNumber(self.sent), FrameNumber(self.settled))
 
 
 class ReceiveLink:
@@ -122,6 +130,7 @@ class ReceiveLink:
         self._reported = -1  # what the newest report acknowledged
         self._dropped = 0  # highest number that came too early
         self._told = 0  # highest number the sender says it has sent
+        self._known = 0  # highest number the sender knows to be settled
         self._still_since = float("-inf")  # when a frame came, or the news of one that has not
         self._asked = float("-inf")  # when the newest request to send again went out
         self._settled_bytes = 0  # since `_measured`
@@ -158,6 +167,12 @@ class ReceiveLink:
         if self._told <= self.received < sent.last:
             self._still_since = now
         self._told = max(self._told, sent.last)
+        self._known = max(self._known, sent.settled)
+
+    @property
+    def rests(self) -> bool:
+        """Whether the sender knows that what came was settled."""
+        return self._known == self.received
 
     def ask_at(self) -> float:
         """When to ask the sender to send again, unless frames come; inf: nothing is missing.

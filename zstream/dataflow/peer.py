@@ -8,6 +8,8 @@ from zstream.model.ids import Epoch, Generation, Incarnation, Run
 from zstream.wire.frames import FrameKind
 from zstream.wire.messages import LinkReport
 
+REST = 10  # heartbeats come so many times farther apart where neither side waits for anything
+
 
 class Peer:
     """Data and snapshot lane, in both directions, since the link was opened.
@@ -31,6 +33,7 @@ class Peer:
         self.receive = tuple(ReceiveLink(lane, config) for lane in LANES)
         self._run = run
         self._ack_interval = config.ack_interval_ms / 1000
+        self._heartbeat_interval = config.pulse_interval_ms / 1000
         self._reported = float("-inf")
         self._next_lane = SNAPSHOTS
         self._watched = 0  # a data frame that was the newest when it was looked at
@@ -73,9 +76,12 @@ class Peer:
                 self.receive[sent.lane].on_sent(sent, now)
 
     def report_at(self, now: float) -> float:
-        """When a report is due: soon after something came, or when to ask for what did not."""
+        """When a report is due: soon after something came, when to ask for what did not, or when
+        what was told before is told again, because it may have been lost."""
         at = min(self.receive[DATA].due_at(), self.receive[SNAPSHOTS].due_at())
-        return at if at > now else max(now, self._reported + self._ack_interval)
+        if at <= now:
+            return max(now, self._reported + self._ack_interval)
+        return min(at, self._reported + self._heartbeat_interval * (REST if self._rests else 1))
 
     def report(self, now: float, pressure: str) -> LinkReport:
         self._reported = now
@@ -86,6 +92,11 @@ class Peer:
             sent=tuple(link.report() for link in self.send),
             pressure=pressure,
         )
+
+    @property
+    def _rests(self) -> bool:
+        """As far as this side knows, nothing is under way on the links in either direction."""
+        return all(link.rests for link in self.send) and all(link.rests for link in self.receive)
 
     def watch(self, now: float) -> None:
         """Remember when what is under way on the data lane was seen first, for `waiting_for`."""

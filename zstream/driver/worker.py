@@ -46,6 +46,7 @@ from zstream.control.events import (
 from zstream.control.joining import Start
 from zstream.control.requests import Software
 from zstream.dataflow.engine import Dataflow
+from zstream.dataflow.peer import REST
 from zstream.driver.checkpoints import Checkpoints
 from zstream.driver.figures import Figures
 from zstream.driver.outputs import Outputs
@@ -143,8 +144,8 @@ class WorkerDriver:
         self._pressed: dict[Incarnation, str] = {}  # peers at a limit: sources stop everywhere
         self._pressure = ""  # here, as of this turn
         self._pressure_told = ""
-        self._heartbeat_at = float("-inf")
-        self._local_at = float("-inf")
+        self._pressure_told_at = float("-inf")
+        self._pressed_at = float("-inf")  # when something was at its limit here last
 
     # ---- what the shell hands in
 
@@ -270,17 +271,24 @@ class WorkerDriver:
 
     def _send_link_reports(self, now: float) -> None:
         self._pressure = self.dataflow.pressure() or self.outputs.pressure()
-        interval = self._config.pulse_interval_ms / 1000
+        if self._pressure:
+            self._pressed_at = now
         is_new = self._pressure != self._pressure_told
-        heartbeat = is_new or now >= self._heartbeat_at + interval
-        if heartbeat:
-            self._heartbeat_at = now
+        tell_all = is_new or now >= self._tell_pressure_at()
+        if tell_all:
             self._pressure_told = self._pressure
-        for peer, report in self.dataflow.link_reports(now, heartbeat, self._pressure):
+            self._pressure_told_at = now
+        for peer, report in self.dataflow.link_reports(now, tell_all, self._pressure):
             if peer in self._peers:
                 control = self._peers[peer].control
                 payload = encode_message(self.agent.envelope(report))
                 self._shell.transport.send_control(control, payload)
+
+    def _tell_pressure_at(self) -> float:
+        """When to repeat it; that it is over, for some time, too, lest sources stop for ever."""
+        interval = self._config.pulse_interval_ms / 1000
+        at = self._pressure_told_at + interval
+        return at if at < self._pressed_at + REST * interval else float("inf")
 
     def _cannot_read(self, what: str, error: WireError) -> None:
         text = f"{what} cannot be read here: {error}"
@@ -298,7 +306,7 @@ class WorkerDriver:
 
     def _wake_at(self, now: float) -> float | None:
         times = [max(self.agent.next_timer(), now + TIMER_STEP), self.dataflow.next_timer(now)]
-        times.append(self._heartbeat_at + self._config.pulse_interval_ms / 1000)
+        times.append(self._tell_pressure_at())
         checkpoint_timer = self.checkpoints.next_timer()
         if checkpoint_timer is not None:
             times.append(max(checkpoint_timer, now + TIMER_STEP))

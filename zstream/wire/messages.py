@@ -164,10 +164,12 @@ class LinkAck:
 
 @dataclass(frozen=True)
 class LinkSent:
-    """From the sender of a link: the last number sent, so that a lost last frame leaves no gap."""
+    """From the sender of a link: the last number sent, so that a lost last frame leaves no gap; and
+    up to which it knows frames to be settled, so that a lost acknowledgement is told again."""
 
     lane: int
     last: FrameNumber
+    settled: FrameNumber
 
 
 @dataclass(frozen=True)
