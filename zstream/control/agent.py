@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from zstream.config import Config
-from zstream.control.answers import Desk
+from zstream.control.answers import Desk, in_log
 from zstream.control.busy import Busy
 from zstream.control.election import Election, rank
 from zstream.control.events import (
@@ -399,17 +399,18 @@ class Agent:
     # ---- tools
 
     def _on_client(self, event: ClientAsked, now: float) -> None:
-        """A tool asks this worker: the leader answers, over us."""
+        """A tool asks this worker: the leader answers, over us, where the log does not."""
         self._desk.asked(event.client, event.request)
-        if self.leader is not None:
-            self._voice.do_all(self._desk.answers(self._answer(event.request)))
-            return
         leader = self.state.person(self.state.leader)
-        if leader is None or self._joining is not None:
+        given = in_log(event.request, self.state) if self._is_member() else None
+        if self.leader is not None:
+            given = self._answer(event.request)
+        elif given is None and (leader is None or self._joining is not None):
             given = self._desk.without_leader(event.request, self.state, self._software)
+        if given is not None:
             self._voice.do_all(self._desk.answers(given))
-            return
-        self._send(leader.control, Forwarded(self.me.control, event.client, event.request))
+        elif leader is not None:
+            self._send(leader.control, Forwarded(self.me.control, event.client, event.request))
 
     def _on_forwarded(self, forwarded: Forwarded, now: float) -> None:
         if self.leader is None:
@@ -417,9 +418,8 @@ class Agent:
         if isinstance(forwarded.request, JoinRequest):
             self._on_join(forwarded.request, forwarded.request.member.control, now)
             return
-        self._send(
-            forwarded.via, ForwardedAnswer(forwarded.client, self._answer(forwarded.request))
-        )
+        given = ForwardedAnswer(forwarded.client, self._answer(forwarded.request))
+        self._send(forwarded.via, given)
 
     def _on_forwarded_answer(self, message: ForwardedAnswer) -> None:
         if message.answer.request == self._leaving.request:

@@ -61,12 +61,9 @@ class Desk:
         """The cluster has stopped: tell all who asked for that here, or for what it cannot do
         any more."""
         effects: list[Effect] = []
-        for request, (_, what) in list(self._askers.items()):
-            if isinstance(what, StatusRequest):
-                continue
-            is_done = record.drained and isinstance(what, ShutdownRequest)
-            given = answer(request, "done" if is_done else "failed", record.says)
-            effects.extend(self.answers(given))
+        for _, what in list(self._askers.values()):
+            if not isinstance(what, StatusRequest):
+                effects.extend(self.answers(_after_the_end(what, record)))
         return effects
 
     def without_leader(
@@ -93,14 +90,15 @@ class Desk:
         if isinstance(request, StatusRequest):
             told = _told(request, state, leader, software)
             return answer(request.request, "done", data=told)
-        if isinstance(request, ShutdownRequest):
-            if state.stopped is not None:
-                done = "done" if state.stopped.drained else "failed"
-                return answer(request.request, done, state.stopped.says)
-            return leader.on_shutdown(request, state)
         if isinstance(request, SavepointRequest):
             return leader.savepoints.on_request(request, state, now)
-        return _shrink(request, state, leader)
+        if found := in_log(request, state):
+            return found
+        if isinstance(request, ShutdownRequest):
+            return leader.on_shutdown(request, state)
+        if state.open is not None and request.request in state.open.requests:
+            return answer(request.request, "running", state.open.says, data={"id": state.open.id})
+        return leader.requests.on_shrink(request, state)
 
 
 def _told(
@@ -115,15 +113,22 @@ def _told(
     return status_data(state, leader.reports, software, leader.phase)
 
 
-def _shrink(request: ShrinkRequest, state: ClusterState, leader: Leader) -> Answer:
+def in_log(request: ClientRequest, state: ClusterState) -> Answer | None:
+    """The final answer, where it stands in the log: then anybody can give it, and the leader has
+    perhaps ended. None while there is none. A savepoint's end is known to the leader only.
+    """
+    if not isinstance(request, ShrinkRequest | ShutdownRequest):
+        return None
     for closed in state.closed:
         if request.request in closed.requests:
             return _outcome(request.request, closed)
-    if state.open is not None and request.request in state.open.requests:
-        return answer(request.request, "running", state.open.says, data={"id": state.open.id})
-    if state.stopped is not None:
-        return answer(request.request, "failed", state.stopped.says)
-    return leader.requests.on_shrink(request, state)
+    return None if state.stopped is None else _after_the_end(request, state.stopped)
+
+
+def _after_the_end(request: ClientRequest, record: ShutdownClosed) -> Answer:
+    """The cluster has stopped: that was asked for, or nothing more can come of what was."""
+    is_done = record.drained and isinstance(request, ShutdownRequest)
+    return answer(request.request, "done" if is_done else "failed", record.says)
 
 
 def _outcome(request: RequestId, closed: RescaleClosed) -> Answer:
