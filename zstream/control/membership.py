@@ -99,6 +99,8 @@ class Membership:
             voice.do(SwitchGeneration(opened))
             return
         voice.do(Recover(opened))
+        members = {member.incarnation for member in opened.table.members}
+        self._linked |= members - {voice.me.incarnation}  # some perhaps gone again by now
         if first:
             return
         voice.say("warning", "recovers", opened.cause, {"run": opened.run})

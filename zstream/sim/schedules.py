@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from zstream.config import Config
 from zstream.errors import InvariantBroken
-from zstream.model.ids import Term
+from zstream.model.ids import Run, Term
 from zstream.sim.cluster import SimulatedCluster
 from zstream.sim.faults import KINDS, STORM_ENDS, WITH_DEATHS, Faults
 from zstream.sim.node import SimulatedWorker
@@ -90,6 +90,7 @@ class Schedule:
         self._pushed = 0
         self._starters: list[SimulatedWorker] = []  # of the newest start
         self._is_stopped_early = False
+        self._asked_in = Run(0)  # the run in which all had been read and it was to stop
         self._term_before = Term(0)  # when the cluster was started last
 
     # ------------------------------------------------------------ run and judge
@@ -144,6 +145,7 @@ class Schedule:
                 self._push_some_more()
             cluster.run(self.chance.uniform(0.01, 0.2))
             self._start_again()
+        cluster.run(cluster.config.request_repeat_ms / 1000)  # tools that ask again find nobody
 
     # ------------------------------------------------------------ lives of the cluster
 
@@ -155,7 +157,10 @@ class Schedule:
         if not self._until(deadline, "the sources to be read", self._all_read):
             return False
         cluster.run(self.chance.choice([0.0, 0.3]))
+        if not self._until(deadline, "the sources to be read again", self._all_read):
+            return False
         if not self._has_stopped:
+            self._asked_in = self.truth.state.run
             cluster.shutdown()
         return self._until(deadline, "all workers to end", lambda: not cluster.alive)
 
@@ -201,13 +206,16 @@ class Schedule:
         self._starters = self.cluster.restart(self.chance.randint(1, WORKERS_MAX))
 
     def _is_whole(self) -> bool:
-        """Whether all was read that somebody read. A shutdown in the storm, or a death in one,
-        leaves some for the next life; where that should not be, the oracle will say so.
+        """Whether all was read that somebody read. A shutdown in the storm, or one before or in
+        which sources go back, leaves some for the next life; where that should not be, the oracle
+        will say so.
         """
         shutdown = self.truth.state.shutdown
         if shutdown is None or shutdown.request == END_OF_INPUT:
             return True
-        may_leave_some = self._is_stopped_early or self.truth.state_went_back_in_shutdown
+        if self.truth.state.back_to is not None:
+            return False  # it has said so itself
+        may_leave_some = self._is_stopped_early or self.truth.shut_down_in != self._asked_in
         return not may_leave_some or self.oracle.is_whole()
 
     def _push_some_more(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from zstream.control.invariants import broken
 from zstream.control.state import ClusterState, Kept, apply, effective
 from zstream.errors import InvariantBroken
-from zstream.model.ids import Epoch, LogNumber
+from zstream.model.ids import Epoch, LogNumber, Run
 from zstream.model.records import (
     EpochOpened,
     GenerationOpened,
@@ -23,6 +23,7 @@ from zstream.model.records import (
     Manifest,
     RescaleOpened,
     ShutdownClosed,
+    ShutdownOpened,
     TermOpened,
 )
 from zstream.sim.cluster import SimulatedCluster
@@ -47,16 +48,16 @@ class Truth:
     """Follows the store of one simulated cluster. state: what all of the log says.
 
     decided: by epoch, all that ever were. rolled_back: epochs with a manifest that the cluster
-    went back behind, because a part had rotted. state_went_back_in_shutdown: the newest recovery
-    came when the cluster was to stop, so that sources are not read again.
+    went back behind, because a part had rotted. shut_down_in: the run in which the newest shutdown
+    was opened.
     """
 
     def __init__(self, cluster: SimulatedCluster) -> None:
         self.state = ClusterState()
         self.decided: dict[Epoch, Decided] = {}
         self.rolled_back: list[Epoch] = []
-        self.state_went_back_in_shutdown = False
         self.counts: Counter[str] = Counter()
+        self.shut_down_in = Run(0)
         self._cluster = cluster
         self._positions: dict[str, int] = {}  # the highest that a manifest ever named
         self._uncommitted: set[tuple[str, Epoch, int]] = set()  # sink, epoch, author
@@ -98,6 +99,8 @@ class Truth:
             self._on_manifest(before, record)
         elif isinstance(record, GenerationOpened):
             self._on_generation(before, record)
+        elif isinstance(record, ShutdownOpened):
+            self.shut_down_in = before.run
         elif isinstance(record, EpochOpened) or (
             isinstance(record, ShutdownClosed) and record.drained
         ):
@@ -116,6 +119,9 @@ class Truth:
         self._check_histories(what, manifest, parts)
         found = decided_by(what, parts)
         before_it = self.decided[before.committed].positions if before.manifest else {}
+        ends = before.shutdown
+        if ends and before.committed > ends.epoch and found.positions != before_it:
+            raise InvariantBroken(f"{what} has read on in a shutdown: {found.positions}")
         for partition, place in before_it.items():
             if found.positions.get(partition, -1) < place:
                 raise InvariantBroken(
@@ -161,7 +167,6 @@ class Truth:
             self._uncommitted = {u for u in self._uncommitted if u[1] not in gone_back}
         if opened.recovers:
             self.counts["recoveries"] += 1
-            self.state_went_back_in_shutdown = before.shutdown is not None
             return
         if before.epoch is not None:
             raise InvariantBroken(f"a generation was opened in epoch {before.epoch.epoch}")
