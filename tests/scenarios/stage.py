@@ -117,6 +117,7 @@ class Actor:
     readable: bool = False  # it could read the source
     stalled: bool = False  # its dataflow does not install what comes
     late: bool = False  # it does not store its part
+    full: bool = False  # it has records under way
     slow: bool = False  # what it shall copy to a savepoint is not copied
     refused: bool = False  # it cannot be copied
     cut_off: bool = False  # hears and reaches nobody, but the store
@@ -289,7 +290,7 @@ class Stage:
             generation=actor.generation,
             installed=not actor.stalled,
             settled=True,
-            empty=not actor.stalled,
+            empty=not (actor.stalled or actor.full),
             sent=0,
             applied=0,
             ended=False,

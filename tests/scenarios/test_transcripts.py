@@ -15,6 +15,7 @@ change that is meant: `ZSTREAM_UPDATE_TRANSCRIPTS=1 pytest tests/scenarios`, and
     > cut NAME           the worker hears and reaches nobody any more, but the store
     > heal NAME
     > late NAME          it does not store its part
+    > full NAME          it has records under way
     > slow NAME          it does not get to the end of a savepoint
     > refused NAME       it cannot copy a savepoint
     > able NAME          it can again
@@ -70,7 +71,7 @@ def command(stage: Stage, words: list[str]) -> None:
         stage.ask(savepoint(plain[0], named["to"]), named["via"])
     elif verb == "able":
         actor = stage.actor(plain[0])
-        actor.slow = actor.refused = False
+        actor.slow = actor.refused = actor.full = False
     elif verb == "empty":
         stage.empty_store()
     elif verb == "interval":
@@ -85,7 +86,7 @@ def command(stage: Stage, words: list[str]) -> None:
     else:
         actor = stage.actor(plain[0])
         field = {"kill": "dead", "cut": "cut_off", "heal": "cut_off"}
-        field.update({word: word for word in ("late", "slow", "refused")})
+        field.update({word: word for word in ("late", "full", "slow", "refused")})
         setattr(actor, field.get(verb, "stalled"), verb not in ("heal", "unstall"))
 
 

@@ -1,7 +1,8 @@
 """When epochs are opened, and how each ends: with its manifest, or abandoned.
 
     DUE    the interval is over, or somebody waits for an epoch; no wave is under way; all members
-           have committed what the manifest before names       -> EpochOpened
+           have committed what the manifest before names; in a
+           shutdown, all have stopped reading                  -> EpochOpened
     OPEN   every member has a durable part                      -> Manifest
            the deadline                                         -> EpochAbandoned
            a death: the run ends, and the epoch with it
@@ -66,6 +67,8 @@ class Epochs:
             return None
         if not between_waves(state, reports) or not all_committed(state, reports):
             return None
+        if state.shutdown is not None and not _all_stopped(state, reports):
+            return None
         return EpochOpened(state.term, self._draw(), state.run, Epoch(state.epochs + 1))
 
     def _close(
@@ -104,6 +107,12 @@ def all_committed(state: ClusterState, reports: Mapping[Incarnation, Seen]) -> b
         if seen.report.committed < state.committed:
             return False
     return True
+
+
+def _all_stopped(state: ClusterState, reports: Mapping[Incarnation, Seen]) -> bool:
+    """Whether no member reads its sources any more, so that positions are the last ones."""
+    seen = [reports.get(member.incarnation) for member in state.table.members]
+    return all(s is not None and s.report.run == state.run and s.report.draining for s in seen)
 
 
 def between_waves(state: ClusterState, reports: Mapping[Incarnation, Seen]) -> bool:

@@ -88,7 +88,7 @@ class Leader:
         self._log_grew = now
         self._after_epoch = False  # then it is the turn of what waits between epochs, and not else
         self._cleaned = Epoch(0)  # parts of lower epochs were deleted in this term
-        self._burying: tuple[int, list[str]] = (0, [])
+        self._recovering = 0  # the nonce of the newest recovery
 
     # ---- what comes in
 
@@ -136,11 +136,10 @@ class Leader:
     def _on_generation(self, opened: GenerationOpened, now: float) -> None:
         self._after_epoch = False
         self.requests.let_in(opened.table.members)
-        nonce, died = self._burying
-        if opened.nonce == nonce:
+        if opened.nonce == self._recovering:
             self._round = self._drained = None
             if self._rescale is not None:
-                self._rescale.recovered(died)
+                self._rescale.recovered()
         elif self._rescale is not None:
             self._rescale.appended(opened, now)
 
@@ -330,7 +329,7 @@ class Leader:
             self._draw(),
             f"{cause} {_from_where(restore)}",
         )
-        self._burying = (record.nonce, [m.name for m in dead if m.name not in replaced])
+        self._recovering = record.nonce
         return record
 
     def _epoch_is_wanted(self, state: ClusterState) -> bool:
@@ -340,6 +339,8 @@ class Leader:
         waits = waits or self.savepoints.wants_epoch(state)
         if self._drained is not None:
             waits = waits or state.committed <= self._drained
+        if state.shutdown is not None and state.shutdown.request != END_OF_INPUT:
+            waits = waits or state.committed <= state.shutdown.epoch  # then nobody goes back behind
         return waits or any(
             self.reports[member.incarnation].report.pressure.startswith(UNCOMMITTED)
             for member in state.table.members
@@ -367,9 +368,8 @@ class Leader:
     ) -> LogRecord | None:
         up = state.generation is not None
         if self._shutdown is not None and up and not self.savepoints.under_way:
-            return ShutdownOpened(
-                state.term, self._draw(), self._shutdown.request, self._shutdown.cause
-            )
+            request, cause = self._shutdown.request, self._shutdown.cause
+            return ShutdownOpened(state.term, self._draw(), request, cause, state.epochs)
         if not self._all_heard(state, now):
             return None  # who is silent may be dead, and a rescale would come to nothing
         opening = self.requests.take_next(state, refused.append)
@@ -391,7 +391,7 @@ class Leader:
             )
         if self._all_ended(state) and not self.savepoints.under_way:
             cause = "all sources have ended"
-            return ShutdownOpened(state.term, self._draw(), END_OF_INPUT, cause)
+            return ShutdownOpened(state.term, self._draw(), END_OF_INPUT, cause, state.epochs)
         return None
 
     def _opened(
@@ -445,14 +445,26 @@ class Leader:
             self._drained = state.epochs
         is_last = self._drained is not None and state.committed > self._drained
         if is_last and all_committed(state, self.reports):
-            return ShutdownClosed(
-                state.term, self._draw(), request, True, "All is drained; the cluster has stopped."
-            )
+            return self._drained_close(state, request)
         deadline = self._config.drain_deadline_ms / 1000
         if now - self._shutdown_at < deadline:
             return None
         says = f"Stopped after {deadline:.0f} s without being drained: {self._under_way(state)}."
         return ShutdownClosed(state.term, self._draw(), request, False, says)
+
+    def _drained_close(self, state: ClusterState, request: RequestId) -> ShutdownClosed:
+        """Nothing is under way. Where a recovery came before the positions at which sources had
+        stopped were safe, they stand further back now, and have more to give.
+        """
+        says = "All is drained; the cluster has stopped."
+        if state.back_to is not None:
+            says = (
+                "The cluster has stopped, but not where its sources had stopped: a recovery sent "
+                f"them back to epoch {state.back_to} meanwhile. Start it again on its store to "
+                "read the rest."
+            )
+        whole = state.back_to is None
+        return ShutdownClosed(state.term, self._draw(), request, whole, says)
 
     def _quiet_twice(self, state: ClusterState, now: float) -> bool:
         round_: dict[Incarnation, tuple[float, int, int]] = {}

@@ -78,7 +78,6 @@ class Rescale:
         self._held = 0
         self._pauses: list[float] = []
         self._timeline: list[tuple[str, float]] = []
-        self._died: list[str] = []
         self._emptied: Epoch | None = None  # the newest epoch when the leavers had become empty
 
     @property
@@ -97,9 +96,8 @@ class Rescale:
             else None
         )
 
-    def recovered(self, died: Sequence[str]) -> None:
+    def recovered(self) -> None:
         """A recovery was appended: plan anew for who is left."""
-        self._died.extend(died)
         self._plan = None
         self._emptied = None
 
@@ -144,7 +142,7 @@ class Rescale:
     def _nobody_left(self, state: ClusterState, now: float) -> RescaleClosed:
         """All who were to stay have died: who was to leave stays."""
         here = names([member.name for member in state.table.members])
-        says = f"{self.opened.id} failed: {names(self._died)} died, so {here} cannot leave."
+        says = f"{self.opened.id} failed: {names(state.died)} died, so {here} cannot leave."
         return self._closed(state, "failed", says, (), (), now)
 
     # ---- before the first wave
@@ -332,7 +330,7 @@ class Rescale:
         count = len(table.members)
         here = {member.incarnation for member in table.members}
         joined = tuple(j.name for j in self.opened.joiners if j.incarnation in here)
-        left = tuple(m.name for m in self.opened.leavers if m.name not in self._died)
+        left = tuple(m.name for m in self.opened.leavers if m.name not in state.died)
         if self.opened.kind == "start":
             says = (
                 f"cluster `{self._first.topology}` is up: {plural(count, 'worker')}, "
@@ -346,11 +344,11 @@ class Rescale:
         what = f"{plural(self._moved, 'key group')} moved in {seconds:.2f} s, {slowest}"
         who = f" by {names(joined)}" if joined else ""
         gone = f" {names(left)} left:" if left else ""
-        if not self._died:
+        if not state.died:
             says = f"{self.opened.id}{who}:{gone} {what}{plural(count, 'worker')}"
             return self._closed(state, "done", says, joined, left, now)
         says = (
-            f"{self.opened.id} failed: {names(self._died)} died, "
+            f"{self.opened.id} failed: {names(state.died)} died, "
             "and the rest went on from a checkpoint. "
             f"{names(joined) + ' joined. ' if joined else ''}"
             f"{names(left) + ' left. ' if left else ''}"

@@ -52,7 +52,9 @@ class ClusterState:
     manifests: tuple[Manifest, ...] = ()  # those that are kept, ascending
     open: RescaleOpened | None = None
     closed: tuple[RescaleClosed, ...] = ()
+    died: tuple[str, ...] = ()  # in the rescale that is open, since it changed the table
     shutdown: ShutdownOpened | None = None
+    back_to: Epoch | None = None  # sources went back in the shutdown, and are not read again
     stopped: ShutdownClosed | None = None
 
     @property
@@ -123,12 +125,12 @@ def apply(state: ClusterState, number: LogNumber, record: LogRecord, kept: Kept)
     if isinstance(record, EpochAbandoned):
         return replace(state, epoch=None)
     if isinstance(record, RescaleOpened):
-        return replace(state, open=record, rescales=state.rescales + 1)
+        return replace(state, open=record, rescales=state.rescales + 1, died=())
     if isinstance(record, RescaleClosed):
         closed = (*state.closed, record)[-kept.outcomes :]
         return replace(state, moving=(), open=None, closed=closed)
     if isinstance(record, ShutdownOpened):
-        return replace(state, shutdown=record)
+        return replace(state, shutdown=record, back_to=None)
     return replace(state, stopped=record)
 
 
@@ -156,6 +158,7 @@ def _led(state: ClusterState, record: TermOpened) -> ClusterState:
         manifests=manifests,
         open=None,
         shutdown=None,
+        back_to=None,
         stopped=None,
     )
 
@@ -168,16 +171,22 @@ def _routed(state: ClusterState, opened: GenerationOpened) -> ClusterState:
         state = replace(state, run=opened.run)
         return replace(state, generation=opened, moving=_moving(state, opened))
     back_to = opened.restore.epoch if opened.restore else Epoch(0)
-    ends = state.shutdown
+    ends, behind = state.shutdown, state.back_to
     if ends is not None and ends.request == END_OF_INPUT:
         ends = None  # the sources go back, so they have not ended any more
+    elif ends is not None and back_to <= ends.epoch:
+        behind = back_to if behind is None else min(behind, back_to)
+    here = {member.name for member in opened.table.members}
+    died = tuple(m.name for m in state.table.members if state.begun and m.name not in here)
     return replace(
         state,
         generation=opened,
         run=opened.run,
         moving=(),
         epoch=None,
+        died=state.died + died,
         shutdown=ends,
+        back_to=behind,
         manifests=tuple(m for m in state.manifests if m.epoch <= back_to),
     )
 

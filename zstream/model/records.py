@@ -170,12 +170,15 @@ class RescaleClosed:
 
 @dataclass(frozen=True)
 class ShutdownOpened:
-    """The whole cluster drains and stops."""
+    """The whole cluster drains and stops. epoch: the highest number of one that was opened when
+    sources may still have been read; each that is opened later has their last positions.
+    """
 
     term: Term
     nonce: int
     request: RequestId
     cause: str
+    epoch: Epoch
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,7 @@ class ShutdownClosed:
     term: Term
     nonce: int
     request: RequestId
-    drained: bool  # False: the deadline came first, `says` tells what was still under way
+    drained: bool  # False: `says` tells what was still under way, or was not read again
     says: str
 
 
@@ -208,7 +211,9 @@ class Base:
     manifests: tuple[Manifest, ...]  # those that are kept, ascending
     open: RescaleOpened | None
     closed: tuple[RescaleClosed, ...]
+    died: tuple[str, ...]  # in the rescale that is open, since it changed the table
     shutdown: ShutdownOpened | None
+    back_to: Epoch | None  # sources went back in the shutdown, and are not read again
     stopped: ShutdownClosed | None
 
 
