@@ -407,7 +407,11 @@ def answer(
 
 
 def eligible(state: ClusterState) -> tuple[list[Member], dict[str, str]]:
-    """Who may leave, youngest last, and why the others stay."""
+    """Who may leave, youngest last, and why the others stay.
+
+    Where nobody must stay the most senior does. It was there at the newest recovery, as everybody
+    is on whom something is placed: so one who knows the positions that nobody reads always stays.
+    """
     staying: dict[str, str] = {}
     free: list[Member] = []
     for member in state.table.members:

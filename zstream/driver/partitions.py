@@ -3,7 +3,9 @@
 A *partition* is what one worker reads of a source, and what a position is of: the whole of a
 source that one worker reads, or each worker's own share of a parallel one ("right@w1"). A share
 whose worker is gone waits until a worker of that name is there; its position is kept meanwhile by
-all who were there at the recovery, from manifest to manifest: any of them may leave.
+all who were there at the recovery, from manifest to manifest. Who joins later does not know it, and
+need not: sources are placed by recoveries, so a worker that may not leave was there at the newest
+one, and where all may leave the most senior stays (see eligible in zstream/control/requests.py).
 """
 
 from __future__ import annotations

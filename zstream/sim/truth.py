@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from zstream.control.invariants import broken
 from zstream.control.state import ClusterState, Kept, apply, effective
 from zstream.errors import InvariantBroken
-from zstream.model.ids import Epoch, LogNumber, Run
+from zstream.model.ids import Epoch, Incarnation, LogNumber, Run
 from zstream.model.records import (
     EpochOpened,
     GenerationOpened,
@@ -59,6 +59,7 @@ class Truth:
         self.counts: Counter[str] = Counter()
         self.shut_down_in = Run(0)
         self._cluster = cluster
+        self._began_with: set[Incarnation] = set()  # the members at the newest recovery
         self._positions: dict[str, int] = {}  # the highest that a manifest ever named
         self._uncommitted: set[tuple[str, Epoch, int]] = set()  # sink, epoch, author
         world = cluster.world
@@ -165,12 +166,15 @@ class Truth:
                 raise InvariantBroken(f"epochs {gone_back} are given up: {opened.cause}")
             self.rolled_back += gone_back
             self._uncommitted = {u for u in self._uncommitted if u[1] not in gone_back}
+        here = {member.incarnation for member in opened.table.members}
         if opened.recovers:
             self.counts["recoveries"] += 1
+            self._began_with = here
             return
+        if self._began_with and not here & self._began_with:
+            raise InvariantBroken(f"nobody has stayed who knows what run {opened.run} began with")
         if before.epoch is not None:
             raise InvariantBroken(f"a generation was opened in epoch {before.epoch.epoch}")
-        here = {member.incarnation for member in opened.table.members}
         left = {u for u in self._uncommitted if u[2] not in here}
         gone = {member.incarnation for member in before.table.members} - here
         if gone and left:
