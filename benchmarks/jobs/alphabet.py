@@ -1,0 +1,57 @@
+"""Votes for letters: key, running total, one output a record."""
+
+from __future__ import annotations
+
+import random
+import string
+from typing import Any
+
+from benchmarks.jobs.job import Job
+
+RECORDS = 1_000_000
+
+Vote = tuple[str, int]
+
+
+def key_of(vote: Vote) -> str:
+    return vote[0]
+
+
+def tally(total: int | None, vote: Vote) -> tuple[int, tuple[str, int]]:
+    total = (total or 0) + vote[1]
+    return total, (vote[0], total)
+
+
+def plain(votes: list[Vote], totals: dict[str, Any]) -> list[tuple[str, int]]:
+    """The job without an engine."""
+    outputs = []
+    for vote in votes:
+        key = key_of(vote)
+        totals[key], output = tally(totals.get(key), vote)
+        outputs.append(output)
+    return outputs
+
+
+def make(keys: int) -> list[Vote]:
+    """Letters by Zipf's law, the first one most; more keys than letters come evenly, each once
+    at least where there is room.
+    """
+    chance = random.Random(42)
+    if keys <= len(string.ascii_lowercase):
+        names = list(string.ascii_lowercase[:keys])
+        drawn = chance.choices(names, [1 / rank for rank in range(1, keys + 1)], k=RECORDS)
+    else:
+        names = [f"{number:08d}" for number in range(keys)]
+        drawn = (names * -(-RECORDS // keys))[:RECORDS]
+        chance.shuffle(drawn)
+    return [(name, chance.randint(1, 9)) for name in drawn]
+
+
+JOB = Job(
+    says="votes for letters: key, running total, one output a record",
+    make=make,
+    steps=(("key_by", key_of), ("stateful_map", tally)),
+    plain=plain,
+    rounds=4,
+    keys=(26, 100_000, 1_000_000),
+)

@@ -1,0 +1,47 @@
+"""What a job is: an input that is made before, and what is done with each record of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Step = tuple[str, Callable[..., Any]]
+
+
+def every(records: list[Any], index: int, workers: int) -> list[Any]:
+    """What one of several workers reads: every so many-th record."""
+    return records[index::workers]
+
+
+def last_of_each_key(seen: dict[Any, Any], outputs: list[Any]) -> None:
+    """Remember the last output of each key; outputs are (key, value)."""
+    seen.update(outputs)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job, said once for all peers.
+
+    says: what it is, for the report.
+    make: the input for so many keys, the same each time.
+    steps: the job as an engine is told it: (kind, function), where a kind is the name of the
+        operator in zstream: map, flat_map, key_by, stateful_map, stateful_flat_map.
+    unit: what a rate counts: records that were read, or else outputs, which then are so called.
+    plain: the same job without an engine: (batch, states) -> outputs.
+    rounds: how often the input is read in a run that takes some seconds.
+    keys: numbers of keys that it is measured with.
+    share: what a worker reads of the input: (records, index, workers).
+    gather: what the sink keeps, to be compared with what the plain loop gives: (seen, outputs).
+        It is in C, so that looking costs every peer the same little.
+    """
+
+    says: str
+    make: Callable[[int], list[Any]]
+    steps: tuple[Step, ...]
+    plain: Callable[[list[Any], dict[Any, Any]], list[Any]]
+    rounds: int
+    unit: str = "records"
+    keys: tuple[int, ...] = (26,)
+    share: Callable[[list[Any], int, int], list[Any]] = every
+    gather: Callable[[dict[Any, Any], list[Any]], None] = last_of_each_key

@@ -1,0 +1,97 @@
+"""The peers as the driver sees them: a program each, in an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks.held import Case
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENTS = ROOT / ".bench"
+PATIENCE = 600.0  # seconds for one run of a peer, or for making its environment
+
+
+class Missing(Exception):
+    """A peer cannot be installed or does not run; the sentence goes into the report."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One way to do a job.
+
+    module: in benchmarks.peers. mode: what the case tells it. environment: the name of its
+    requirements, "" for the driver's own environment.
+    workers: the numbers of workers that it can do. size: at most so many records, for a slow one.
+    """
+
+    title: str
+    module: str
+    mode: str = ""
+    environment: str = ""
+    workers: tuple[int, ...] = (1, 2)
+    wires: tuple[str, ...] = ("",)
+    size: int = 0
+
+    def takes(self, case: Case) -> bool:
+        """Whether it can do this at all."""
+        return case.workers in self.workers and case.wire in self.wires
+
+
+PEERS = {
+    "bare": Peer("bare interpreter", "bare"),
+    "zstream": Peer("zstream", "zstream"),
+    "bytewax": Peer("Bytewax, per item", "bytewax", environment="bytewax"),
+    "bytewax-batch": Peer("Bytewax, batches", "bytewax", "batch", "bytewax"),
+}
+
+
+def run(peer: Peer, case: Case) -> dict[str, Any]:
+    """What the peer says of the case. Raises Missing with a sentence where it does not."""
+    program = [interpreter(peer.environment), "-m", f"benchmarks.peers.{peer.module}"]
+    try:
+        done = subprocess.run(
+            [*program, json.dumps(asdict(case))],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+    except subprocess.TimeoutExpired:
+        raise Missing(f"{peer.title} was not done after {PATIENCE:.0f} s.") from None
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().rpartition("\n")[2]
+        raise Missing(f"{peer.title} ended with {done.returncode}: {said}")
+    result: dict[str, Any] = json.loads(done.stdout.strip().rpartition("\n")[2])
+    return result
+
+
+@cache
+def interpreter(environment: str) -> str:
+    """The peer's interpreter; its environment is made when there is none, or an older one."""
+    if not environment:
+        return sys.executable
+    requirements = ROOT / "requirements" / f"bench-{environment}.txt"
+    folder = ENVIRONMENTS / environment
+    stamp, wanted = folder / "stamp", f"{sys.version}\n{requirements.read_text()}"
+    python = str(folder / "bin" / "python")
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return python
+    print(f"making {folder.relative_to(ROOT)}", file=sys.stderr, flush=True)
+    venv.create(folder, clear=True, with_pip=True)
+    command = [python, "-m", "pip", "install", "--quiet", "-r", str(requirements)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        why = (errors or ["pip says nothing"])[-1].removeprefix("ERROR: ")
+        raise Missing(f"{environment} could not be installed: {why}")
+    stamp.write_text(wanted)
+    return python

@@ -1,0 +1,123 @@
+"""zstream: real workers with default settings, a checkpoint each second on disk among them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.held import Case, Counted, Held, address, merged, report, run_all, say
+from benchmarks.jobs import JOBS
+from zstream import Sink, Source, Topology, source
+from zstream import main as zstream_main
+from zstream.connectors import registry
+from zstream.connectors.memory import MemoryReader
+from zstream.connectors.staged import SendsAtOnce
+from zstream.ports.connectors import EndOfInput
+
+INDEX, REPORTS = "BENCH_INDEX", "BENCH_REPORTS"  # which worker this is, and where it reports
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldSource(Source[Any]):
+    """Each worker reads its own records."""
+
+    held: Held = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountedSink(Sink[Any]):
+    """Each worker counts its own outputs."""
+
+    held: Held = field(repr=False, compare=False)
+    counted: Counted = field(repr=False, compare=False)
+
+
+class HeldReader(MemoryReader):
+    def __init__(self, held: Held) -> None:
+        super().__init__(())
+        self._held = held
+
+    def read(self, limit: int) -> list[Any]:
+        records = self._held.read(limit)
+        if not records:
+            raise EndOfInput
+        return records
+
+
+class CountedWriter(SendsAtOnce):
+    """Its worker's report is written when it is closed."""
+
+    def __init__(self, held: Held, counted: Counted) -> None:
+        self._held = held
+        self._counted = counted
+
+    def write(self, records: list[Any]) -> None:
+        self._counted.take(records)
+
+    def flush(self, now: float) -> None:
+        """Nothing waits."""
+
+    def pending_bytes(self) -> int:
+        return 0
+
+    def descriptors(self) -> tuple[int, ...]:
+        return ()
+
+    def wake_at(self, now: float) -> float | None:
+        return None
+
+    def waits_for(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        text = json.dumps(report(self._held, self._counted))
+        Path(os.environ[REPORTS], os.environ[INDEX]).write_text(text)
+
+
+registry.READERS[HeldSource] = lambda spec, *_: HeldReader(spec.held)
+registry.WRITERS[CountedSink] = lambda spec, *_: CountedWriter(spec.held, spec.counted)
+
+
+def topology(arguments: list[str]) -> Topology:
+    """What each worker is given."""
+    case = Case(**json.loads(arguments[0]))
+    held = Held(case.share(int(os.environ[INDEX])), case.rounds)
+    stream: Any = source("records", HeldSource(held=held, parallel=True))
+    for kind, function in JOBS[case.job].steps:
+        stream = getattr(stream, kind)(function)
+    counted = Counted(case)
+    return Topology(case.job, stream.sink("outputs", CountedSink(held=held, counted=counted)))
+
+
+def start_workers(case: Case, folder: Path) -> None:
+    """Run a cluster until it has read all that it holds."""
+    control, store = address(), folder / "store"
+    commands = []
+    for index in range(case.workers):
+        command = [sys.executable, "-m", "benchmarks.peers.zstream"]
+        command += ["--name", f"w{index}", "--control", control, "--log-format", "text"]
+        if index == 0:
+            command += ["--cluster-initializer", "--worker-count", str(case.workers)]
+            command += ["--data", address(), "--store", str(store)]
+        commands.append([*command, "--", sys.argv[1]])
+    variables = [{INDEX: str(index), REPORTS: str(folder)} for index in range(case.workers)]
+    run_all(commands, variables)
+
+
+def main() -> None:
+    if "--" in sys.argv:
+        zstream_main(topology)
+    case = Case.of_command()
+    with tempfile.TemporaryDirectory() as folder:
+        start_workers(case, Path(folder))
+        reports = [Path(folder, str(index)).read_text() for index in range(case.workers)]
+    say(merged([json.loads(text) for text in reports]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Each job, with so many workers and keys, by each peer in turns."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import cache
+from typing import Any
+
+from benchmarks import peer
+from benchmarks.held import Case
+from benchmarks.jobs import JOBS
+from benchmarks.peer import PEERS, Missing
+
+SMALL = 5_000  # records, where it is only seen that it runs
+CHECKED = ("records", "outputs", "digest")
+
+
+def cases(job: str, small: bool) -> list[Case]:
+    """All that is measured of a job."""
+    rounds, size = (1, SMALL) if small else (JOBS[job].rounds, 0)
+    return [Case(job, keys, workers, rounds, size) for keys in JOBS[job].keys for workers in (1, 2)]
+
+
+def measure(
+    job: str, runs: int, names: list[str], small: bool, wanted: Callable[[Case], bool]
+) -> dict[str, Any]:
+    """All cases of a job that are wanted; each has the runs of each peer, in the order of turns."""
+    return {
+        "says": JOBS[job].says,
+        "unit": JOBS[job].unit,
+        "cases": [
+            {**asdict(case), "peers": _in_turns(case, runs, names)}
+            for case in filter(wanted, cases(job, small))
+        ],
+    }
+
+
+def _in_turns(case: Case, runs: int, names: list[str]) -> dict[str, Any]:
+    """A run of each peer, and again from the first, as often as asked for. A peer that fails is
+    out, with a sentence.
+    """
+    taking = {name: PEERS[name] for name in names if PEERS[name].takes(case)}
+    found: dict[str, Any] = {name: {"runs": []} for name in taking}
+    for turn in range(runs):
+        for name, each in taking.items():
+            if "failed" in found[name]:
+                continue
+            told = replace(case, mode=each.mode)
+            if each.size and not told.size:
+                told = replace(told, size=each.size, rounds=1)
+            try:
+                result = _checked(peer.run(each, told), told, each.title)
+            except Missing as missing:
+                found[name] = {"failed": str(missing)}
+                print(f"  {missing}", file=sys.stderr, flush=True)
+                continue
+            amount = _amount(result, case.job)
+            result["rate"] = round(amount / result["seconds"])
+            result["cpu_rate"] = round(amount / result["cpu_seconds"])
+            found[name]["runs"].append(result)
+            shown = f"{_name(case)}, turn {turn + 1}: {name:<14}{result['rate']:>12,} /s"
+            shown += f"{result['cpu_rate']:>12,} a second of the processor"
+            print(f"  {shown}", file=sys.stderr, flush=True)
+    return found
+
+
+def _amount(result: dict[str, Any], job: str) -> int:
+    amount: int = result["records" if JOBS[job].unit == "records" else "outputs"]
+    return amount
+
+
+def _checked(result: dict[str, Any], case: Case, title: str) -> dict[str, Any]:
+    """The result without its digest, which is what the plain loop gives."""
+    wanted = _expected(replace(case, workers=1, mode="", wire=""))
+    for name in CHECKED:
+        if result[name] != wanted[name]:
+            raise Missing(f"{title} is wrong: {name} is {result[name]}, not {wanted[name]}.")
+    return {name: value for name, value in result.items() if name != "digest"}
+
+
+@cache
+def _expected(case: Case) -> dict[str, Any]:
+    return peer.run(PEERS["bare"], case)
+
+
+def _name(case: Case) -> str:
+    return f"{case.job}, {case.workers} worker{'s' * (case.workers > 1)}, {case.keys:,} keys"
