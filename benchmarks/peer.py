@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.held import Case
+from benchmarks.jobs import JOBS
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENTS = ROOT / ".bench"
@@ -42,6 +43,8 @@ class Peer:
 
     def takes(self, case: Case) -> bool:
         """Whether it can do this at all."""
+        if self.module == "bare" and case.workers > 1 and not JOBS[case.job].is_plain:
+            return False  # its exchange is made for plain types
         return case.workers in self.workers and case.wire in self.wires
 
 

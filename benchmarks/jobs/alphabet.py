@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import string
+import struct
 from typing import Any
 
-from benchmarks.jobs.job import Job
+from benchmarks.jobs.job import Job, Wire
 
 RECORDS = 1_000_000
 
@@ -47,6 +48,24 @@ def make(keys: int) -> list[Vote]:
     return [(name, chance.randint(1, 9)) for name in drawn]
 
 
+def payload(vote: Vote) -> bytes:
+    return struct.pack(">cI", vote[0].encode(), vote[1])
+
+
+def decode(payload: bytes) -> Vote:
+    letter, votes = struct.unpack(">cI", payload)
+    return letter.decode(), votes
+
+
+def encode(output: tuple[str, int]) -> bytes:
+    return b"%s => %d\n" % (output[0].encode(), output[1])
+
+
+def output_of(line: bytes) -> tuple[str, int]:
+    letter, _, total = line.decode().partition(" => ")
+    return letter, int(total)
+
+
 JOB = Job(
     says="votes for letters: key, running total, one output a record",
     make=make,
@@ -54,4 +73,5 @@ JOB = Job(
     plain=plain,
     rounds=4,
     keys=(26, 100_000, 1_000_000),
+    wire=Wire(payload, decode, encode, output_of),
 )

@@ -20,6 +20,25 @@ def last_of_each_key(seen: dict[Any, Any], outputs: list[Any]) -> None:
 
 
 @dataclass(frozen=True)
+class Wire:
+    """Records in frames, each with its length in four bytes before it, and outputs in lines.
+
+    payload: a record as a frame's payload; `decode` is the way back.
+    encode: an output as a line; `output_of` is the way back.
+    """
+
+    payload: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+    encode: Callable[[Any], bytes]
+    output_of: Callable[[bytes], Any]
+
+    def frames(self, records: list[Any]) -> bytes:
+        """All of them, as a sender would send them."""
+        payloads = map(self.payload, records)
+        return b"".join([len(payload).to_bytes(4, "big") + payload for payload in payloads])
+
+
+@dataclass(frozen=True)
 class Job:
     """One job, said once for all peers.
 
@@ -33,7 +52,9 @@ class Job:
     keys: numbers of keys that it is measured with.
     share: what a worker reads of the input: (records, index, workers).
     gather: what the sink keeps, to be compared with what the plain loop gives: (seen, outputs).
-        It is in C, so that looking costs every peer the same little.
+        It is in C, so that looking costs every peer the same little. Values are whole numbers.
+    is_plain: its records are made of plain types only, and travel without a codec's help.
+    wire: how its records and outputs look on a connection, where that is measured too.
     """
 
     says: str
@@ -45,3 +66,5 @@ class Job:
     keys: tuple[int, ...] = (26,)
     share: Callable[[list[Any], int, int], list[Any]] = every
     gather: Callable[[dict[Any, Any], list[Any]], None] = last_of_each_key
+    is_plain: bool = True
+    wire: Wire | None = None
