@@ -91,13 +91,15 @@ class Dataflow:
         self._peers: dict[Incarnation, Peer] = {}
         self._entries: dict[EntryId, Entry] = {entry.id: entry for entry in plan.entries}
         self._codec = BatchCodec(registry)
+        groups = KeyGroups(plan.key_groups)
+        self._group_of = groups.__getitem__
         self._exchange = Exchange(
-            me, config, self._codec, self._peers, self._errors_of_entries(), self._apply_own
+            me, config, groups, self._codec, self._peers, self._errors_of_entries(), self._apply_own
         )
         self._chains = Compiler(
             plan,
             registry,
-            KeyGroups(plan.key_groups),
+            groups,
             self._exchange,
             self._errors_of,
             self._emit,
@@ -500,7 +502,13 @@ class Dataflow:
         peer.barrier = max(peer.barrier, epoch)
 
     def _apply_own(self, entry: Entry, batch: Batch) -> None:
-        self._admit(entry, batch, self._exchange.record_bytes(entry.id))
+        """What this worker's own table routed here: it may be applied if nothing is on hold."""
+        if entry.route == "keyed" and self._migration.is_holding():
+            groups = batch.groups or list(map(self._group_of, batch.keys or ()))
+            batch = Batch(batch.values, batch.keys, groups, batch.times)
+            self._admit(entry, batch, self._exchange.record_bytes(entry.id))
+        else:
+            self._apply(entry, batch)
 
     def _admit(self, entry: Entry, batch: Batch, record_bytes: float) -> None:
         """Apply what may be applied here now; the rest waits for its key group."""

@@ -17,6 +17,7 @@ from zstream.dataflow.peer import Peer
 from zstream.errors import InvariantBroken, LimitExceeded
 from zstream.model.batch import Batch
 from zstream.model.ids import EntryId, Incarnation
+from zstream.model.keys import KeyGroups
 from zstream.model.membership import EMPTY_TABLE, NOTHING_PLACED, Placement, RoutingTable
 from zstream.topology.plan import Entry
 from zstream.wire.frames import BatchCodec, FrameKind
@@ -70,6 +71,7 @@ class Exchange:
         self,
         me: Incarnation,
         config: Config,
+        groups: KeyGroups,
         codec: BatchCodec,
         peers: Mapping[Incarnation, Peer],
         errors: Mapping[EntryId, OperatorErrors],
@@ -77,6 +79,7 @@ class Exchange:
     ) -> None:
         self._me = me
         self._config = config
+        self._group_of = groups.__getitem__
         self._codec = codec
         self._peers = peers
         self._errors = errors
@@ -100,9 +103,10 @@ class Exchange:
         if len(members) == 1 and members[0].incarnation == self._me:
             self._apply(entry, batch)
             return
-        shape = shape_of(batch)
-        keys, groups = batch.keys, batch.groups
-        assert keys is not None and groups is not None, "an exchange by key gets keys and groups"
+        keys = batch.keys
+        assert keys is not None, "an exchange by key gets keys"
+        groups = list(map(self._group_of, keys))
+        shape = (True, True, batch.times is not None)
         own = Filling(shape)
         fillings = [
             own

@@ -168,6 +168,10 @@ class Migration:
 
     # ------------------------------------------------------------ hold
 
+    def is_holding(self) -> bool:
+        """Whether a key group is on hold. Where none is, all that is owned here is live."""
+        return bool(self._holds)
+
     def admit(self, entry: Entry, batch: Batch, record_bytes: float) -> Batch | None:
         """The rows whose key groups are live here, or None; those of groups on hold wait."""
         groups = batch.groups

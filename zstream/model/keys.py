@@ -17,7 +17,7 @@ from zlib import crc32
 
 from zstream.errors import CannotTravel
 
-KEYS_CACHED_MAX = 1 << 18  # about 40 MB of small string keys; then the cache starts anew
+KEYS_CACHED_MAX = 1 << 20  # about 100 MB of small string keys; then the cache starts anew
 
 _EPOCH = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
@@ -37,10 +37,10 @@ class KeyGroups(dict[Any, int]):
 
     def __init__(self, count: int) -> None:
         super().__init__()
-        self._count = count
+        self._numbers = tuple(range(count))  # one object for each, not one for each key
 
     def __missing__(self, key: object) -> int:
-        group = mixed(crc32(key_bytes(key))) % self._count
+        group = self._numbers[mixed(crc32(key_bytes(key))) % len(self._numbers)]
         if len(self) >= KEYS_CACHED_MAX:
             self.clear()
         self[key] = group
@@ -139,6 +139,8 @@ _WRITERS: dict[type, Callable[[Any], bytes]] = {
     date: lambda key: b"d" + key.isoformat().encode(),
     UUID: lambda key: b"u" + key.bytes,
 }
+
+KEY_TYPES = frozenset({str, int, bool, bytes, type(None), date, UUID})  # whatever the value is
 
 # What a subclass compares like decides how it is written; one with an __eq__ of its own cannot be.
 _ENUM_WRITERS: dict[Any, Callable[[Any], bytes]] = {

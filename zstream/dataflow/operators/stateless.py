@@ -15,7 +15,7 @@ from zstream.dataflow.columns import chosen, kept, rows, spread, with_values
 from zstream.dataflow.errors import OperatorErrors, call_each
 from zstream.errors import TopologyError
 from zstream.model.batch import Batch
-from zstream.model.keys import KeyGroups, key_bytes
+from zstream.model.keys import KEY_TYPES, KeyGroups, key_bytes
 
 Push = Callable[[Batch], None]
 Function = Callable[..., Any]
@@ -216,7 +216,7 @@ class MapBatches:
 
 
 class KeyBy:
-    """Gives each record a key and that key's group; a function of None keeps the keys there are.
+    """Gives each record a key; a function of None keeps the keys there are.
 
     What cannot be a key (a float, a list) fails like a function that raised.
     """
@@ -235,19 +235,18 @@ class KeyBy:
             keys, failed = call_each(self._function, batch, self._errors)
             left = kept(batch, failed)
             batch = Batch(left.values, keys, None, left.times)
-        keys = batch.keys or []
-        # 1.0 == 1, so the cache of key groups alone would take a float for the int it equals.
-        known = self._types.issuperset(map(type, keys))
-        group_of = self._group_of if known else self._checked_group_of
-        groups, failed = call_each(group_of, batch, self._errors, (keys,))
-        batch = kept(batch, failed)
-        if groups:
-            self._push(Batch(batch.values, batch.keys, groups, batch.times))
+        kinds = set(map(type, batch.keys or ()))
+        if not kinds <= KEY_TYPES:
+            # 1.0 == 1, so the cache of key groups alone would take a float for the int it equals.
+            check = self._group_of if kinds <= self._types else self._checked
+            _, failed = call_each(check, batch, self._errors, (batch.keys or (),))
+            batch = kept(batch, failed)
+        if batch.values:
+            self._push(batch)
 
-    def _checked_group_of(self, key: Any) -> int:
+    def _checked(self, key: Any) -> None:
         key_bytes(key)
         self._types.add(type(key))
-        return self._group_of(key)
 
 
 class SinkEncode:
