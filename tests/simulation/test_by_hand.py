@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from zstream.config import Config
 from zstream.sim.cluster import SimulatedCluster
 from zstream.sim.numbered import ONES, RIGHT, Numbered, first_key, stage_one
@@ -17,11 +19,11 @@ from zstream.topology.topology import TopologyValue
 class Told:
     """A cluster whose only source is read by each worker that it starts with."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int = 1) -> None:
         given = source(RIGHT, Source[Numbered](parallel=True))
         counted = given.key_by(first_key).stateful_map(stage_one, dict)
         topology = TopologyValue("told", counted.sink(ONES, Sink()), key_groups=8)
-        self.cluster = SimulatedCluster(1, topology.plan, topology.registry, Config())
+        self.cluster = SimulatedCluster(seed, topology.plan, topology.registry, Config())
         self.cluster.config = QUICK
         self.truth = Truth(self.cluster)
 
@@ -82,3 +84,15 @@ def test_somebody_keeps_the_position_of_a_reader_that_died() -> None:
     assert [emitted.record.record.number for emitted in cluster.outlet(ONES).emitted] == [
         *range(1, 16)
     ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_two_that_begin_at_one_time_one_is_refused(seed: int) -> None:
+    """Both may find the store empty; the log lets one of them win, and the other one says who."""
+    told = Told(seed)
+    pair = [told.cluster.start(2)[0] for _ in range(2)]
+    told.until(lambda: not all(worker.alive for worker in pair), 1.0)
+    [left] = [worker for worker in pair if worker.alive]
+    [gone] = [worker for worker in pair if not worker.alive]
+    assert gone.exit is not None and gone.exit.code == 1
+    assert f"w0 at {left.member.control}" in gone.exit.says

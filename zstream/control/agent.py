@@ -319,7 +319,7 @@ class Agent:
             self._send(envelope.address, LeaderHeard(int(heard * 1000), self.state.tail))
         elif isinstance(message, LeaderHeard):
             # Another process may listen where a member has died: it hears perhaps only us.
-            if self.state.table.member(envelope.sender) is not None:
+            if self.state.is_known(envelope.sender):
                 self._terms.is_alive()
                 self.election.member_answers(envelope.sender, message.heard_ms_ago / 1000, now)
         elif isinstance(message, HandOver):

@@ -3,7 +3,7 @@
     LOOK    the log is empty                                -> its first term
             it is not, and we shall or can go on with it    -> WATCH; a clean end needs no watching
             it is not, and we cannot                        -> refused
-    WATCH   a member of that cluster answers, or the log
+    WATCH   somebody of that cluster answers, or the log
             has grown when the time is over                 -> refused: that cluster is alive
             neither                                         -> a term that begins anew
 
@@ -56,7 +56,7 @@ class Beginning:
             refused = self._cannot(state)
             if refused:
                 return Verdict(refused=refused)
-            if state.stopped is None and state.generation is not None:
+            if state.stopped is None:
                 self._tail, self.until = state.tail, now + self._watch
                 return Verdict()
         elif state.tail > self._tail:
@@ -66,12 +66,13 @@ class Beginning:
 
     def in_use(self, state: ClusterState) -> str:
         """The sentence for a store whose cluster is alive."""
-        leader = state.person(state.leader)
-        at = f" (leader {leader.name} at {leader.control})" if leader else ""
-        join = leader.control if leader else "ADDR"
+        who, at = state.leader_name, state.leader_at
+        up = state.generation is not None
+        is_there = f"is running (leader {who} at {at})" if up else f"{who} at {at} is starting"
         return (
-            f"the store {self._store} belongs to cluster {state.cluster}, which is running{at}. "
-            f"To add this worker to it: --join {join}. To start another one: another --store."
+            f"the store {self._store} belongs to cluster {state.cluster}, which {is_there}. To add "
+            f"this worker to it: {'--join' if up else '--control'} {at}. To start another one: "
+            "another --store."
         )
 
     def _cannot(self, state: ClusterState) -> str:

@@ -113,13 +113,17 @@ class Membership:
                 voice.say("error", "source_waits", text)
 
     def began_anew(self, records: Iterable[LogRecord], now: float) -> None:
-        """Somebody else has taken the cluster for ended, and has started it again."""
+        """Somebody else has taken the cluster for ended, and has started it again; or has started
+        it when we meant to."""
         mine = self._voice.me.incarnation
+        starts = self._is_first and self._voice.generation == 0 and not self.takes_part
         for record in records:
-            if not isinstance(record, TermOpened) or not record.begins or record.author == mine:
+            if not isinstance(record, TermOpened) or record.author == mine:
                 continue
-            if self.ends is None and not self.waits_at_door:
-                says = f"the cluster was started again by {record.name}, without this worker."
+            if (record.begins or starts) and self.ends is None and not self.waits_at_door:
+                again = "again " if record.begins else ""
+                by = f"{record.name} at {record.control}"
+                says = f"the cluster was started {again}by {by}, without this worker."
                 self._end(Stop(1, says), now)
 
     def opened(self, record: RescaleOpened) -> None:

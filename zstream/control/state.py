@@ -41,6 +41,7 @@ class ClusterState:
     term: Term = Term(0)
     leader: Incarnation = Incarnation(0)
     leader_name: str = ""
+    leader_at: str = ""  # its control address
     cluster: str = ""
     run: Run = Run(0)
     rescales: int = 0
@@ -102,6 +103,10 @@ class ClusterState:
         known = {member.incarnation for member in members}
         return members + tuple(j for j in joiners if j.incarnation not in known)
 
+    def is_known(self, incarnation: Incarnation) -> bool:
+        """Whether it takes part, or leads a start in which nobody does yet."""
+        return incarnation == self.leader or self.person(incarnation) is not None
+
     def person(self, incarnation: Incarnation) -> Member | None:
         return next((m for m in self.people if m.incarnation == incarnation), None)
 
@@ -141,6 +146,7 @@ def _led(state: ClusterState, record: TermOpened) -> ClusterState:
         term=record.term,
         leader=record.author,
         leader_name=record.name,
+        leader_at=record.control,
         cluster=state.cluster or record.cluster,
     )
     if not record.begins:

@@ -66,7 +66,7 @@ class Terms:
             self._voice.do(SubmitLog(self._voice.log.read()))
 
     def is_alive(self) -> None:
-        """A member of the cluster in the store has answered."""
+        """Somebody of the cluster in the store has answered."""
         if self._beginning is not None:
             self._voice.do(Stop(1, self._beginning.in_use(self._voice.log.state)))
 
@@ -85,9 +85,9 @@ class Terms:
                 voice.say("info", "resumes", f"cluster {cluster} {verdict.says}")
             self.open("the cluster starts", "" if verdict.open == "first" else verdict.open)
         else:
-            others = [m for m in state.table.members if m.control != voice.me.control]
-            for member in others:  # where we listen now, nobody of then does
-                voice.send(member.control, LeaderQuery(state.tail))
+            others = {person.control for person in state.people} | {state.leader_at}
+            for address in sorted(others - {voice.me.control}):  # nobody of then is where we are
+                voice.send(address, LeaderQuery(state.tail))
 
     # ---- a term
 
@@ -101,6 +101,7 @@ class Terms:
             nonce=self._draw(),
             author=voice.me.incarnation,
             name=voice.me.name,
+            control=voice.me.control,
             cluster=state.cluster or f"{self._software.topology}-{self._draw():x}",
             cause=cause,
             begins=begins,

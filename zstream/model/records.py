@@ -80,6 +80,7 @@ class TermOpened:
     nonce: int
     author: Incarnation
     name: str
+    control: str  # the author's control address
     cluster: str  # the cluster's id, the same in all of its terms
     cause: str
     begins: str
@@ -201,6 +202,7 @@ class Base:
     number: LogNumber
     leader: Incarnation
     leader_name: str
+    leader_at: str  # its control address
     cluster: str
     run: Run
     rescales: int  # how many were ever opened: the number in the next rescale's id

@@ -99,6 +99,7 @@ class Author:
                     nonce=self._nonce(),
                     author=self.me,
                     name=self.name,
+                    control="",
                     cluster="duel",
                     cause="it is time",
                     begins="",

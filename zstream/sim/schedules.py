@@ -89,6 +89,7 @@ class Schedule:
         self._joined = 0
         self._pushed = 0
         self._starters: list[SimulatedWorker] = []  # of the newest start
+        self._forgotten: list[SimulatedWorker] = []  # of starts before it; some wake again
         self._is_stopped_early = False
         self._asked_in = Run(0)  # the run in which all had been read and it was to stop
         self._term_before = Term(0)  # when the cluster was started last
@@ -201,6 +202,11 @@ class Schedule:
                 if not self._is_lost():
                     return
                 worker.crash("given up")
+        first = self._starters[0].exit
+        if first is not None and "is starting" in first.says:
+            for worker in self._forgotten:
+                worker.crash("found to be starting the cluster, too")
+        self._forgotten += self._starters
         self._is_stopped_early = False
         self._term_before = self.truth.state.term
         self._starters = self.cluster.restart(self.chance.randint(1, WORKERS_MAX))
