@@ -145,7 +145,7 @@ class Stage:
 
     def start(self, name: str, role: str, join: str = "", workers: int = 1, **odd: str) -> None:
         """A process is started. odd: fingerprint= or version=, to be refused by; at=, the name of
-        a dead one that had the same addresses.
+        a dead one that had the same addresses. join: a name, or an address.
         """
         number = len(self._actors) + 1
         host = f"h{number}"
@@ -162,7 +162,7 @@ class Stage:
         )
         start = Start(
             role=role,
-            join=self._actors[join].agent.me.control if join else "",
+            join=self._actors[join].agent.me.control if join in self._actors else join,
             stateful=((odd.get("state", "tally"), odd.get("was", ""), f"{name}.py:16"),),
             fresh=bool(odd.get("fresh")),
             savepoint=self.savepoints[odd["save"]].manifest if "save" in odd else None,

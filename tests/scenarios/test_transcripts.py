@@ -3,8 +3,9 @@
 A line that begins with `>` is a command, the lines under it are what it must print. After a
 change that is meant: `ZSTREAM_UPDATE_TRANSCRIPTS=1 pytest tests/scenarios`, and read the diff.
 
-    > start NAME [role=initializer|starter|joiner] [join=NAME] [workers=N] [kind= version= readable=
-          fresh= leave= was= save=] [at=NAME of a dead one whose addresses it has]
+    > start NAME [role=initializer|starter|joiner] [join=NAME or its address] [workers=N] [kind=
+          version= readable= fresh= leave= was= save=]
+          [at=NAME of a dead one whose addresses it has]
     > empty              another store, with nothing in it
     > interval SECONDS   between epochs, for workers started from here on
     > wait SECONDS

@@ -165,12 +165,7 @@ class Agent:
 
         Called from another thread: only reads, and each field only once or of frozen values.
         """
-        body = Pulse(self.me.name, self.is_leader, self.state.tail, turns, operator)
-        if self.is_leader:
-            others = [p for p in self.state.people if p.incarnation != self.me.incarnation]
-            return [(other.control, self.envelope(body)) for other in others]
-        leader = self.state.person(self.state.leader)
-        return [] if leader is None else [(leader.control, self.envelope(body))]
+        return self._voice.pulse(self.is_leader, turns, operator)
 
     def next_timer(self) -> float:
         """When `handle(TimePassed())` is wanted, at the latest."""
@@ -378,8 +373,11 @@ class Agent:
             if self.state.person(request.member.incarnation) is not None:
                 self._send_tail(request.member.control, LogNumber(1))
             return
+        if self._joining is not None:
+            self._voice.do_all(self._joining.on_asked(request, self._send))
+            return
         leader = self.state.person(self.state.leader)
-        if leader is not None and self._joining is None:
+        if leader is not None:
             self._send(leader.control, Forwarded("", b"", request))
         self._send(
             address, JoinReply(request.request, "waiting", "", "", "", self.state.cluster, "")

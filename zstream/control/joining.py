@@ -1,13 +1,14 @@
 """The joiner's side of joining: ask, be heard, wait for the batch, or be refused.
 
-ASKING   nobody has answered yet     -> an answer -> WAITING;  the deadline -> exit 1
+ASKING   nobody of a cluster answered -> an answer -> WAITING
+                                     -> whom we ask asks us, or the deadline -> exit 1
 WAITING  the cluster knows of us     -> the log names us -> the agent goes on as a member
                                      -> refused, or silence past the deadline -> exit 1
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from zstream.config import Config
@@ -83,13 +84,18 @@ class Joining:
         self._said_at = now
         self._answered_at: float | None = None
         self._says = ""
+        self._meets_joiner = False  # who answers knows no cluster either
+        self._cluster = ""
 
     def next_timer(self) -> float:
         return self._asked_at + self._repeat
 
     def on_reply(self, reply: JoinReply, now: float) -> list[Effect]:
-        """Heard: waiting, or refused for good."""
-        self._answered_at = now
+        """Heard: waiting, or refused for good. Only who knows a cluster answers for one."""
+        self._meets_joiner = not reply.cluster
+        if reply.cluster:
+            self._answered_at = now
+            self._cluster = reply.cluster
         if reply.state == "refused":
             return [Stop(1, f"{reply.says} {reply.do}".strip())]
         if not reply.says or reply.says == self._says:
@@ -97,6 +103,24 @@ class Joining:
         self._says = reply.says
         self._said_at = now
         return [Say("info", "join_waits", reply.says, {"joiner": self.request.member.name})]
+
+    def on_asked(
+        self, request: JoinRequest, reply: Callable[[str, JoinReply], None]
+    ) -> list[Effect]:
+        """Another one asks us to be let in, and we are not in ourselves. That we ask it, and it
+        us, can come to nothing; in a longer circle all wait until their deadline.
+        """
+        me, other, asked = self.request.member, request.member, request.request
+        if other.control != self.address:
+            reply(other.control, JoinReply(asked, "waiting", "", "", "", self._cluster, ""))
+            return []
+        says = (
+            f"{me.name} at {me.control} and {other.name} at {other.control} were told to ask each "
+            "other to be let in, and neither is in a cluster."
+        )
+        do = "Give one of them the control address of a running worker."
+        reply(other.control, JoinReply(asked, "refused", "crossed", says, do, "", ""))
+        return [Stop(1, f"{says} {do}")]
 
     def due(self, now: float) -> bool:
         """Whether to ask (again) now."""
@@ -116,6 +140,8 @@ class Joining:
         if self._answered_at is None and now - self._said_at >= SAY_EVERY:
             self._said_at = now
             text = f"waiting: nobody answers at {self.address} yet"
+            if self._meets_joiner:
+                text = f"waiting: the worker at {self.address} waits to be let in itself"
             return [Say("warning", "join_waits", text, {"address": self.address})]
         return []
 
@@ -124,6 +150,11 @@ class Joining:
             return (
                 f"the cluster at {self.address} stopped answering. Is it still running? "
                 "Nothing was changed."
+            )
+        if self._meets_joiner:
+            return (
+                f"the worker at {self.address} has been waiting for {self._deadline:.0f} s to be "
+                f"let in itself. {self._option} wants the control address of a running worker."
             )
         return (
             f"nobody answered at {self.address} for {self._deadline:.0f} s: connection refused. "

@@ -9,7 +9,7 @@ from zstream.control.events import Effect, Say, SendMessage
 from zstream.control.log import ControlLog
 from zstream.model.ids import Generation
 from zstream.model.membership import Member
-from zstream.wire.messages import Envelope, WorkerMessage
+from zstream.wire.messages import Envelope, Pulse, WorkerMessage
 
 
 class Voice:
@@ -39,6 +39,16 @@ class Voice:
         self, level: str, event: str, text: str, fields: Mapping[str, Any] | None = None
     ) -> None:
         self.do(Say(level, event, text, fields or {}))
+
+    def pulse(self, is_leader: bool, turns: int, operator: str) -> list[tuple[str, Envelope]]:
+        """A sign of life: the leader's to all, a member's to its leader."""
+        state = self.log.state
+        envelope = self.envelope(Pulse(self.me.name, is_leader, state.tail, turns, operator))
+        if is_leader:
+            others = [p for p in state.people if p.incarnation != self.me.incarnation]
+            return [(other.control, envelope) for other in others]
+        leader = state.person(state.leader)
+        return [] if leader is None else [(leader.control, envelope)]
 
     def envelope(self, message: WorkerMessage) -> Envelope:
         """What every message of this worker carries."""
