@@ -73,37 +73,47 @@ class StatefulMap:
 
     def _apply(self, pairs: Iterator[tuple[Any, Any]], outputs: list[Any]) -> None:
         """Take pairs off the iterator until it is empty or user code raises."""
-        step, initial, travelled, convert = (
-            self._step,
-            self._initial,
-            self._travelled,
-            self._convert,
-        )
+        step, initial, convert = self._step, self._initial, self._convert
         recent = self.state.recent
         recent_of, frozen_of, base_of = recent.get, self.state.frozen.get, self.state.base.get
         append = outputs.append
+        kind: type | None = None  # of the state before, if states of this type may stay unseen
         for key, value in pairs:
-            state = recent_of(key)
-            if state is None:
-                state = frozen_of(key)
-                if state is None:
-                    state = base_of(key)
-            is_new = state is None
-            result = step(initial() if is_new else state, value)
-            if not isinstance(result, tuple) or len(result) != 2:
+            before = recent_of(key)
+            if before is None:
+                before = frozen_of(key)
+                if before is None:
+                    before = base_of(key)
+            result = step(initial() if before is None else before, value)
+            if type(result) is not tuple and not isinstance(result, tuple):
                 raise self._no_pair(result)
-            state, output = result
+            try:
+                state, output = result
+            except ValueError:
+                raise self._no_pair(result) from None
             if convert is not None:
                 output = convert(output)
-            if state.__class__ not in travelled:
-                self._check_travels(state)
-            if state is not None:
+            if before is None or type(state) is not kind:
+                kind = self._look_at(key, before, state)
+            else:
                 recent[key] = state
-                if is_new:
-                    self.state.remember(key)
-            elif not is_new:
-                self.state.forget(key)
             append(output)
+
+    def _look_at(self, key: Any, before: Any, state: Any) -> type | None:
+        """Take over a state that is not like the last one: its key is new, or goes, or its type
+        is another one. Returns the type where any of its states would do.
+        """
+        kind = type(state)
+        if kind not in self._travelled:
+            self._check_travels(state)
+        if state is None:
+            if before is not None:
+                self.state.forget(key)
+            return None
+        self.state.recent[key] = state
+        if before is None:
+            self.state.remember(key)
+        return kind if kind in self._travelled else None
 
     def _retried(
         self, pair: tuple[Any, Any], outputs: list[Any], error: Exception
