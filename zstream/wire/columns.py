@@ -17,7 +17,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from operator import attrgetter, itemgetter, methodcaller
 from typing import Any
 from uuid import UUID
@@ -75,17 +75,16 @@ def _joiner(make: Callable[..., Any]) -> Joiner:
     return lambda lengths, parts: _cut(lengths, parts[0], len(parts[0]), make)
 
 
-def _worth_columns(lengths: list[int]) -> bool:
+def _worth_columns(items: Column) -> bool:
     """Whether items are of one length, and a column for each place is not mostly overhead."""
-    return 0 < lengths[0] <= max(_NODES_WORTH, len(lengths)) and len(set(lengths)) == 1
+    return 0 < len(items[0]) <= max(_NODES_WORTH, len(items)) and len(set(_lengths(items))) == 1
 
 
 def _split_tuples(items: Column) -> Split:
     """Tuples of one length become a column for each place."""
-    lengths = list(_lengths(items))
-    if _worth_columns(lengths):
-        return PAIRED, None, [list(map(itemgetter(at), items)) for at in range(lengths[0])]
-    return TUPLE, lengths, [list(chain.from_iterable(items))]
+    if _worth_columns(items):
+        return PAIRED, None, [list(map(itemgetter(at), items)) for at in range(len(items[0]))]
+    return TUPLE, list(_lengths(items)), [list(chain.from_iterable(items))]
 
 
 def _join_paired(_: None, parts: list[Column]) -> Column:
@@ -144,17 +143,16 @@ def _join_mappings(head: list[Any], parts: list[Column]) -> Column:
 
 def _split_dicts(items: Column) -> Split:
     """Dicts with the same str keys in the same order (JSON records) become columns of values."""
-    if _worth_columns(list(_lengths(items))):
+    if _worth_columns(items):
         names, *others = set(map(tuple, items))
         if not others and set(map(type, chain.from_iterable(items))) == {str}:
-            columns = [list(map(itemgetter(name), items)) for name in names]
-            return RECORDS, list(names), columns
+            return RECORDS, list(names), list(map(list, zip(*map(_values, items), strict=True)))
     return _split_mappings("dict", items)
 
 
 def _join_dicts(names: list[str], parts: list[Column]) -> Column:
     _same_length(names, parts)
-    return [dict(zip(names, row, strict=True)) for row in zip(*parts, strict=True)]
+    return list(map(dict, map(zip, repeat(names), zip(*parts, strict=True))))
 
 
 def _split_defaultdicts(items: Column) -> Split:

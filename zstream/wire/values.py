@@ -18,6 +18,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import PurePath
 from typing import Any, TypeVar, overload
 
@@ -171,19 +172,13 @@ class Registry:
     def pack_column(self, values: list[Any]) -> bytes:
         """A list of values as bytes; much cheaper than packing them one by one."""
         try:
-            data: bytes = msgpack.packb(
-                self._encode(list(values), 0),
-                strict_types=True,
-                default=_pack_big_int,
-                unicode_errors="surrogatepass",
-            )
+            return _packed(self._encode(list(values), 0))
         except _Stuck as stuck:
             raise CannotTravel(stuck.says()) from stuck.__cause__
         except RecursionError:
             raise CannotTravel("a value contains itself, or nests too deep.") from None
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise CannotTravel(f"a value cannot be encoded: {error}") from error
-        return data
 
     def unpack_column(self, data: bytes) -> list[Any]:
         """The values. Raises WireError for anything that `pack_column` does not write."""
@@ -286,6 +281,16 @@ class Registry:
 
 
 F = TypeVar("F", ClassForm, EnumForm)
+
+
+def _packed(node: list[Any]) -> bytes:
+    pack = partial(msgpack.packb, node, strict_types=True, default=_pack_big_int)
+    data: bytes
+    try:
+        data = pack()
+    except UnicodeEncodeError:  # lone surrogates: seldom there, and to allow for them costs time
+        data = pack(unicode_errors="surrogatepass")
+    return data
 
 
 def _pack_big_int(value: Any) -> msgpack.ExtType:
