@@ -11,6 +11,7 @@ Names are those of --list. `report` makes docs/performance.md from benchmarks/re
   --peers NAMES  only these, with commas between them
   --workers N    only with so many workers
   --keys N       only with so many keys
+  --wire NAME    only over a connection of this kind: tcp
   --small        only see that it runs: a small input, one turn
   --results DIR  where to write them [default: benchmarks/results]
   --list         the benchmarks and the peers
@@ -56,7 +57,8 @@ def run(name: str, options: dict[str, Any]) -> dict[str, Any]:
 
     def wanted(case: Case) -> bool:
         return all(
-            options[f"--{what}"] in (None, str(getattr(case, what))) for what in ("workers", "keys")
+            options[f"--{what}"] in (None, str(getattr(case, what)))
+            for what in ("workers", "keys", "wire")
         )
 
     return throughput.measure(name, runs, names, options["--small"], wanted)

@@ -49,8 +49,8 @@ class Peer:
 
 
 PEERS = {
-    "bare": Peer("bare interpreter", "bare"),
-    "zstream": Peer("zstream", "zstream"),
+    "bare": Peer("bare interpreter", "bare", wires=("", "tcp")),
+    "zstream": Peer("zstream", "zstream", wires=("", "tcp")),
     "bytewax": Peer("Bytewax, per item", "bytewax", environment="bytewax"),
     "bytewax-batch": Peer("Bytewax, batches", "bytewax", "batch", "bytewax"),
 }

@@ -20,7 +20,12 @@ CHECKED = ("records", "outputs", "digest")
 def cases(job: str, small: bool) -> list[Case]:
     """All that is measured of a job."""
     rounds, size = (1, SMALL) if small else (JOBS[job].rounds, 0)
-    return [Case(job, keys, workers, rounds, size) for keys in JOBS[job].keys for workers in (1, 2)]
+    found = [
+        Case(job, keys, workers, rounds, size) for keys in JOBS[job].keys for workers in (1, 2)
+    ]
+    if JOBS[job].wire:
+        found.append(replace(found[0], wire="tcp"))
+    return found
 
 
 def measure(
@@ -86,4 +91,5 @@ def _expected(case: Case) -> dict[str, Any]:
 
 
 def _name(case: Case) -> str:
-    return f"{case.job}, {case.workers} worker{'s' * (case.workers > 1)}, {case.keys:,} keys"
+    workers = f"{case.workers} worker{'s' * (case.workers > 1)}"
+    return f"{case.job}, {workers}, {case.keys:,} keys{' over ' * bool(case.wire)}{case.wire}"

@@ -9,6 +9,7 @@ interpreter allows.
 from __future__ import annotations
 
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from itertools import chain, compress
@@ -38,6 +39,33 @@ def run_alone(case: Case, index: int = 0) -> dict[str, Any]:
         outputs = plain(records, states)
         if outputs:
             counted.take(outputs)
+    return report(held, counted)
+
+
+def run_on_frames(case: Case) -> dict[str, Any]:
+    """The plain loop over frames in memory, with the decoder and the encoder of the job."""
+    job = JOBS[case.job]
+    wire = job.wire
+    assert wire is not None
+    frames = wire.frames(case.share(0))
+    held, counted, states = Held([frames], case.rounds), Counted(case), {}
+    lines: list[bytes] = []
+    while held.read(1):
+        at = 0
+        while at < len(frames):
+            records = []
+            for _ in range(BATCH):
+                if at == len(frames):
+                    break
+                start = at + 4
+                at = start + int.from_bytes(frames[at:start], "big")
+                records.append(wire.decode(frames[start:at]))
+            outputs = job.plain(records, states)
+            lines.append(b"".join([wire.encode(output) for output in outputs]))
+    ended = time.monotonic(), time.process_time()
+    counted.take(list(map(wire.output_of, b"".join(lines).splitlines())))
+    counted.ended, counted.cpu_ended = ended
+    held.given = counted.outputs
     return report(held, counted)
 
 
@@ -150,6 +178,8 @@ def main() -> None:
     case = Case.of_command()
     if len(sys.argv) > 2:
         say(run_one_of_two(case, int(sys.argv[2]), *sys.argv[3:]))
+    elif case.wire:
+        say(merged([run_on_frames(case)]))
     elif case.workers == 1:
         say(merged([run_alone(case)]))
     else:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.connection import Ends
 from benchmarks.held import Case, Counted, Held, address, merged, report, run_all, say
 from benchmarks.jobs import JOBS
-from zstream import Sink, Source, Topology, source
+from zstream import LengthPrefix, Sink, Source, TcpSink, TcpSource, Topology, source
 from zstream import main as zstream_main
 from zstream.connectors import registry
 from zstream.connectors.memory import MemoryReader
@@ -86,12 +88,20 @@ registry.WRITERS[CountedSink] = lambda spec, *_: CountedWriter(spec.held, spec.c
 def topology(arguments: list[str]) -> Topology:
     """What each worker is given."""
     case = Case(**json.loads(arguments[0]))
-    held = Held(case.share(int(os.environ[INDEX])), case.rounds)
-    stream: Any = source("records", HeldSource(held=held, parallel=True))
-    for kind, function in JOBS[case.job].steps:
+    job = JOBS[case.job]
+    spec: Source[Any]
+    sink: Sink[Any]
+    if case.wire and job.wire:
+        spec = TcpSource(LengthPrefix(), job.wire.decode)
+        sink = TcpSink(job.wire.encode)
+    else:
+        held = Held(case.share(int(os.environ[INDEX])), case.rounds)
+        spec = HeldSource(held=held, parallel=True)
+        sink = CountedSink(held=held, counted=Counted(case))
+    stream: Any = source("records", spec)
+    for kind, function in job.steps:
         stream = getattr(stream, kind)(function)
-    counted = Counted(case)
-    return Topology(case.job, stream.sink("outputs", CountedSink(held=held, counted=counted)))
+    return Topology(case.job, stream.sink("outputs", sink))
 
 
 def start_workers(case: Case, folder: Path) -> None:
@@ -109,13 +119,36 @@ def start_workers(case: Case, folder: Path) -> None:
     run_all(commands, variables)
 
 
+def run_between_connections(case: Case, folder: Path) -> dict[str, Any]:
+    """One worker, fed and read by TCP."""
+    wire = JOBS[case.job].wire
+    assert wire is not None
+    ends, listens = Ends(wire), address()
+    command = [sys.executable, "-m", "benchmarks.peers.zstream", "--log-format", "text"]
+    command += ["--in", listens, "--out", ends.address, "--store", str(folder / "store")]
+    with (folder / "log").open("wb") as log:
+        worker = subprocess.Popen([*command, "--", sys.argv[1]], stdout=log, stderr=log)
+        try:
+            result = ends.run(listens, worker, case.share(0), case.rounds)
+        finally:
+            worker.kill()
+            worker.wait()
+    counted = Counted(case)
+    counted.take(ends.outputs())
+    return {**result, "digest": counted.digest()}
+
+
 def main() -> None:
     if "--" in sys.argv:
         zstream_main(topology)
     case = Case.of_command()
-    with tempfile.TemporaryDirectory() as folder:
-        start_workers(case, Path(folder))
-        reports = [Path(folder, str(index)).read_text() for index in range(case.workers)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if case.wire:
+            say(run_between_connections(case, folder))
+            return
+        start_workers(case, folder)
+        reports = [(folder / str(index)).read_text() for index in range(case.workers)]
     say(merged([json.loads(text) for text in reports]))
 
 
