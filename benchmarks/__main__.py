@@ -26,7 +26,7 @@ from typing import Any
 from docopt import docopt
 
 from benchmarks import throughput
-from benchmarks.held import Case
+from benchmarks.case import Case
 from benchmarks.jobs import JOBS
 from benchmarks.machine import machine
 from benchmarks.peer import PEERS, ROOT

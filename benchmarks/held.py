@@ -8,110 +8,143 @@ processor is taken beside it, over all workers: on a machine with other work it 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import resource
-import socket
-import subprocess
-import sys
 import time
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import count, cycle, islice
+from pathlib import Path
 from typing import Any
 
+from benchmarks.case import Case
 from benchmarks.jobs import JOBS
 
-SUMS = ("cpu_seconds", "records", "outputs", "digest")  # what is added up over the workers of a run
-
-
-@dataclass(frozen=True)
-class Case:
-    """What one process is told: a job, over so many keys, by so many workers.
-
-    rounds: how often the input is read. size: at most so many records of the input; 0 for all.
-    wire: "" for memory, "tcp" for frames over TCP. mode: what else the peer is told.
-    """
-
-    job: str
-    keys: int
-    workers: int = 1
-    rounds: int = 1
-    size: int = 0
-    wire: str = ""
-    mode: str = ""
-
-    @staticmethod
-    def of_command() -> Case:
-        """The one that the driver put on the command line."""
-        return Case(**json.loads(sys.argv[1]))
-
-    def share(self, index: int) -> list[Any]:
-        """What one worker reads, made before the clock starts."""
-        job = JOBS[self.job]
-        records = job.make(self.keys)
-        return job.share(records[: self.size or len(records)], index, self.workers)
+SUMS = ("cpu_seconds", "records", "outputs", "grown_bytes")  # added up over the workers of a run
+SLOT = 0.05  # seconds: outputs are counted in steps of this
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Held:
-    """A source that is held in memory: the records, so many times."""
+    """A source that is held in memory: this worker's records, as often as the case says.
 
-    def __init__(self, records: list[Any], rounds: int) -> None:
+    is_done: all were read. began: when the first one was, seconds; 0.0 before.
+    """
+
+    def __init__(self, case: Case, index: int) -> None:
+        self.is_done = False
         self.began = 0.0
         self.cpu_began = 0.0
+        self.resident_began = 0
         self.given = 0
-        self._records = records
-        self._rounds = rounds
+        self._records = case.share(index)
+        self._rounds = case.rounds
+        self._stop = Path(case.stop) if case.stop else None
         self._at = 0
         gc.collect()
         gc.freeze()  # what was made before is no work for anybody's collector
 
     def read(self, limit: int) -> list[Any]:
-        """Up to so many; [] when all were read."""
+        """Up to so many; [] when there are none now, or when all were read."""
         if not self.began:
+            self.resident_began = resident_bytes()
             self.began, self.cpu_began = time.monotonic(), time.process_time()
+        if not self.is_done:
+            self.is_done = self._is_over()
+        return [] if self.is_done else self._next(limit)
+
+    def wake_at(self, now: float) -> float:
+        """When there may be more: at once, seconds."""
+        return now
+
+    def _is_over(self) -> bool:
+        if self._stop is not None:
+            return self._stop.exists()
+        return self.given >= len(self._records) * self._rounds
+
+    def _next(self, limit: int) -> list[Any]:
         if self._at >= len(self._records):
             self._at = 0
-            self._rounds -= 1
-        if self._rounds <= 0:
-            return []
         records = self._records[self._at : self._at + limit]
         self._at += len(records)
         self.given += len(records)
         return records
 
 
+class Paced(Held):
+    """Gives its records at a steady rate, whatever the engine does: each as (key, due at)."""
+
+    def __init__(self, case: Case, index: int) -> None:
+        super().__init__(case, index)
+        self._rate = case.rate / case.workers
+        self._seconds = case.seconds or float("inf")
+        self._keys = cycle([record[0] for record in self._records])
+        self._dues: Iterator[float] = iter(())
+
+    def wake_at(self, now: float) -> float:
+        return self.began + self.given / self._rate
+
+    def _is_over(self) -> bool:
+        if self._stop is not None:
+            return self._stop.exists()
+        return time.monotonic() > self.began + self._seconds
+
+    def _next(self, limit: int) -> list[Any]:
+        if not self.given:
+            self._dues = count(self.began, 1 / self._rate)
+        due = int((time.monotonic() - self.began) * self._rate) + 1 - self.given
+        records = list(islice(zip(self._keys, self._dues, strict=False), min(limit, due)))
+        self.given += len(records)
+        return records
+
+
 class Counted:
-    """A sink that counts and keeps what shows whether the totals are right."""
+    """A sink that counts and keeps what shows whether the totals are right.
+
+    timeline: outputs in each SLOT, by its number.
+    """
 
     def __init__(self, case: Case) -> None:
+        self.job = JOBS[case.job]
         self.outputs = 0
+        self.first = 0.0
         self.ended = 0.0
         self.cpu_ended = 0.0
         self.seen: dict[Any, Any] = {}
-        self._gather: Callable[[dict[Any, Any], list[Any]], None] = JOBS[case.job].gather
+        self.timeline: dict[int, int] = defaultdict(int)
+        self._gather = self.job.gather
 
     def take(self, outputs: list[Any]) -> None:
         self._gather(self.seen, outputs)
         self.outputs += len(outputs)
         self.ended, self.cpu_ended = time.monotonic(), time.process_time()
+        self.first = self.first or self.ended
+        self.timeline[int(self.ended / SLOT)] += len(outputs)
 
-    def digest(self) -> int:
-        """A sum over what was seen, so that those of several workers can be added up."""
-        return sum(zlib.crc32(key.encode()) * value for key, value in self.seen.items())
+    def found(self) -> Any:
+        """What of `seen` is told: see Job.found."""
+        return self.job.found(self.seen)
+
+
+def source_of(case: Case, index: int) -> Held:
+    """What a worker reads in this case."""
+    return Paced(case, index) if case.rate else Held(case, index)
 
 
 def report(held: Held, counted: Counted) -> dict[str, Any]:
     """What one worker has to say at its end."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    resident = resident_bytes()
     return {
         "began": held.began,
+        "first": counted.first,
         "ended": counted.ended,
-        "cpu_seconds": counted.cpu_ended - held.cpu_began,
+        "cpu_seconds": counted.cpu_ended - held.cpu_began if held.began else counted.cpu_ended,
         "records": held.given,
         "outputs": counted.outputs,
-        "digest": counted.digest(),
-        "peak_kib": peak,
+        "found": counted.found(),
+        "timeline": counted.timeline,
+        "grown_bytes": resident - held.resident_began if held.began else 0,
+        "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
     }
 
 
@@ -119,50 +152,17 @@ def merged(reports: list[dict[str, Any]]) -> dict[str, Any]:
     """What all workers of a run say together. A worker that read or wrote nothing has no times."""
     began = min(report["began"] for report in reports if report["began"])
     ended = max(report["ended"] for report in reports)
+    found = [report["found"] for report in reports]
     return {
         "seconds": ended - began,
+        "first": min(report["first"] for report in reports if report["first"]),
         **{name: sum(report[name] for report in reports) for name in SUMS},
         "peak_kib": max(report["peak_kib"] for report in reports),
+        "found": sum(found) if isinstance(found[0], int) else found,
+        "timelines": [report["timeline"] for report in reports],
     }
 
 
-def say(result: dict[str, Any]) -> None:
-    """Print it as the one line that the driver reads."""
-    print(json.dumps(result), flush=True)
-
-
-def address() -> str:
-    """A loopback address that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-def run_all(commands: list[list[str]], variables: list[dict[str, str]]) -> list[str]:
-    """Run the workers of a case beside each other; what each printed last.
-
-    Raises RuntimeError with what it said where one fails.
-    """
-    workers = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **more},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for command, more in zip(commands, variables, strict=True)
-    ]
-    try:
-        texts = [worker.communicate()[0] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    for worker, text in zip(workers, texts, strict=True):
-        if worker.returncode:
-            raise RuntimeError(f"{worker.args} ended with {worker.returncode}:\n{text}")
-    return [text.strip().rpartition("\n")[2] for text in texts]
-
-
-def worker_reports(commands: list[list[str]]) -> list[dict[str, Any]]:
-    """What the workers of a case report, each as the last line that it prints."""
-    return [json.loads(line) for line in run_all(commands, [{}] * len(commands))]
+def resident_bytes() -> int:
+    """What this process has in memory now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks.held import Case
+from benchmarks.case import Case
 from benchmarks.jobs import JOBS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.jobs import alphabet, dicts, market_spread, stateless, wordcount
+from benchmarks.jobs import alphabet, counting, dicts, market_spread, stamped, stateless, wordcount
 
 JOBS = {
     "alphabet": alphabet.JOB,
@@ -10,4 +10,6 @@ JOBS = {
     "stateless": stateless.JOB,
     "dicts": dicts.JOB,
     "market_spread": market_spread.JOB,
+    "counting": counting.JOB,
+    "stamped": stamped.JOB,
 }

@@ -15,17 +15,10 @@ from collections.abc import Callable
 from itertools import chain, compress
 from typing import Any
 
-from benchmarks.held import (
-    Case,
-    Counted,
-    Held,
-    address,
-    merged,
-    report,
-    say,
-    worker_reports,
-)
+from benchmarks.case import Case
+from benchmarks.held import Counted, merged, report, source_of
 from benchmarks.jobs import JOBS
+from benchmarks.workers import address, say, worker_reports
 
 BATCH = 1000
 WORKERS = 2
@@ -33,7 +26,7 @@ WORKERS = 2
 
 def run_alone(case: Case, index: int = 0) -> dict[str, Any]:
     """The plain loop over all that this worker reads."""
-    held, counted = Held(case.share(index), case.rounds), Counted(case)
+    held, counted = source_of(case, index), Counted(case)
     plain, states = JOBS[case.job].plain, {}
     while records := held.read(BATCH):
         outputs = plain(records, states)
@@ -48,9 +41,10 @@ def run_on_frames(case: Case) -> dict[str, Any]:
     wire = job.wire
     assert wire is not None
     frames = wire.frames(case.share(0))
-    held, counted, states = Held([frames], case.rounds), Counted(case), {}
+    began, cpu_began = time.monotonic(), time.process_time()
+    states: dict[Any, Any] = {}
     lines: list[bytes] = []
-    while held.read(1):
+    for _ in range(case.rounds):
         at = 0
         while at < len(frames):
             records = []
@@ -62,11 +56,16 @@ def run_on_frames(case: Case) -> dict[str, Any]:
                 records.append(wire.decode(frames[start:at]))
             outputs = job.plain(records, states)
             lines.append(b"".join([wire.encode(output) for output in outputs]))
-    ended = time.monotonic(), time.process_time()
+    ended, cpu_ended = time.monotonic(), time.process_time()
+    counted = Counted(case)
     counted.take(list(map(wire.output_of, b"".join(lines).splitlines())))
-    counted.ended, counted.cpu_ended = ended
-    held.given = counted.outputs
-    return report(held, counted)
+    return {
+        "seconds": ended - began,
+        "cpu_seconds": cpu_ended - cpu_began,
+        "records": counted.outputs,
+        "outputs": counted.outputs,
+        "found": counted.found(),
+    }
 
 
 class Owners(dict[str, int]):
@@ -96,7 +95,7 @@ class Loop:
         self._mine = [owner == index for owner in range(WORKERS)]
         self._owners = Owners()
         self._states: dict[str, Any] = {}
-        self.held, self.counted = Held(case.share(index), case.rounds), Counted(case)
+        self.held, self.counted = source_of(case, index), Counted(case)
         steps = list(JOBS[case.job].steps)
         self._before: list[tuple[str, Callable[[Any], Any]]] = []
         while steps and steps[0][0] in ("map", "flat_map"):
@@ -167,7 +166,7 @@ class Loop:
 
 def run_one_of_two(case: Case, index: int, listens: str, other: str) -> dict[str, Any]:
     """One of two workers; without a key there is nothing to exchange."""
-    if not any(kind == "key_by" for kind, _ in JOBS[case.job].steps):
+    if not case.is_keyed:
         return run_alone(case, index)
     loop = Loop(case, index, listens, other)
     loop.run()
@@ -179,7 +178,7 @@ def main() -> None:
     if len(sys.argv) > 2:
         say(run_one_of_two(case, int(sys.argv[2]), *sys.argv[3:]))
     elif case.wire:
-        say(merged([run_on_frames(case)]))
+        say(run_on_frames(case))
     elif case.workers == 1:
         say(merged([run_alone(case)]))
     else:

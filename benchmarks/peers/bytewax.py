@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 from typing import Any
 
 import bytewax.operators as op
@@ -12,8 +13,11 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import cluster_main, run_main
 
-from benchmarks.held import Case, Counted, Held, address, merged, report, say, worker_reports
+from benchmarks.case import Case
+from benchmarks.held import Counted, Held, merged, report, source_of
 from benchmarks.jobs import JOBS
+from benchmarks.jobs.job import last_of_each_key
+from benchmarks.workers import address, say, worker_reports
 
 BATCH = 1000  # larger ones gain nothing; batches of one record reach a tenth
 
@@ -24,7 +28,7 @@ class HeldPartition(StatelessSourcePartition[Any]):
 
     def next_batch(self) -> list[Any]:
         records = self._held.read(BATCH)
-        if not records:
+        if self._held.is_done:
             raise StopIteration
         return records
 
@@ -56,9 +60,15 @@ class CountedSink(DynamicSink[Any]):
 class Unkeyed(Counted):
     """Bytewax puts the key before each output of a keyed operator; it is looked through here."""
 
-    def digest(self) -> int:
-        self.seen = dict(self.seen.values())
-        return super().digest()
+    def take(self, outputs: list[Any]) -> None:
+        if self._gather is not last_of_each_key:
+            outputs = list(map(itemgetter(1), outputs))
+        super().take(outputs)
+
+    def found(self) -> Any:
+        if self._gather is last_of_each_key:
+            self.seen = dict(self.seen.values())  # by Bytewax's key it was the last of each, too
+        return super().found()
 
 
 ITEM_OPERATORS = {
@@ -117,9 +127,8 @@ def flow_of(case: Case, held: Held, counted: Counted) -> Dataflow:
 
 
 def run(case: Case, index: int, addresses: list[str]) -> dict[str, Any]:
-    is_keyed = any(kind == "key_by" for kind, _ in JOBS[case.job].steps)
-    counted = Unkeyed(case) if is_keyed else Counted(case)
-    held = Held(case.share(index), case.rounds)
+    counted = Unkeyed(case) if case.is_keyed else Counted(case)
+    held = source_of(case, index)
     flow = flow_of(case, held, counted)
     if addresses:
         cluster_main(flow, addresses, index)

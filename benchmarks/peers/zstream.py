@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.case import Case
 from benchmarks.connection import Ends
-from benchmarks.held import Case, Counted, Held, address, merged, report, run_all, say
+from benchmarks.held import Counted, Held, merged, report, source_of
 from benchmarks.jobs import JOBS
+from benchmarks.workers import address, run_all, say
 from zstream import LengthPrefix, Sink, Source, TcpSink, TcpSource, Topology, source
 from zstream import main as zstream_main
 from zstream.connectors import registry
@@ -46,9 +48,12 @@ class HeldReader(MemoryReader):
 
     def read(self, limit: int) -> list[Any]:
         records = self._held.read(limit)
-        if not records:
+        if self._held.is_done:
             raise EndOfInput
         return records
+
+    def wake_at(self, now: float) -> float | None:
+        return self._held.wake_at(now)
 
 
 class CountedWriter(SendsAtOnce):
@@ -95,7 +100,7 @@ def topology(arguments: list[str]) -> Topology:
         spec = TcpSource(LengthPrefix(), job.wire.decode)
         sink = TcpSink(job.wire.encode)
     else:
-        held = Held(case.share(int(os.environ[INDEX])), case.rounds)
+        held = source_of(case, int(os.environ[INDEX]))
         spec = HeldSource(held=held, parallel=True)
         sink = CountedSink(held=held, counted=Counted(case))
     stream: Any = source("records", spec)
@@ -135,7 +140,7 @@ def run_between_connections(case: Case, folder: Path) -> dict[str, Any]:
             worker.wait()
     counted = Counted(case)
     counted.take(ends.outputs())
-    return {**result, "digest": counted.digest()}
+    return {**result, "found": counted.found()}
 
 
 def main() -> None:
