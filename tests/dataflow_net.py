@@ -26,6 +26,7 @@ from zstream.model.ids import (
 )
 from zstream.model.membership import Member, Placement, RoutingTable
 from zstream.model.records import GenerationOpened
+from zstream.ports.connectors import Tick
 from zstream.ports.letters import DeadLetter
 from zstream.topology.topology import TopologyValue
 from zstream.wire.messages import LinkReport
@@ -113,12 +114,16 @@ class Net:
             raw_sinks=names,
             raw_sources=frozenset(plan.sources),
             at_cut=lambda epoch: self.at_cut(number, epoch),
+            moved=lambda tick: self.moved(number, tick),
         )
         self.workers[number] = Worker(member_of(number), dataflow)
 
     def at_cut(self, number: int, epoch: Epoch) -> tuple[dict[str, Any], dict[str, Any]]:
         """Positions and prepared output of a worker; there are none without epochs."""
         raise AssertionError(f"worker {number} cut epoch {epoch}")
+
+    def moved(self, number: int, tick: Tick) -> None:
+        """A key group has left a worker, or come in."""
 
     def connect(self) -> None:
         """Everybody opens links with everybody, some sooner than others."""

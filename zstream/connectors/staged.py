@@ -16,6 +16,7 @@ from typing import Any
 from zstream.config import KIB
 from zstream.connectors.outgoing import as_bytes
 from zstream.errors import ConnectorError
+from zstream.ports.connectors import Tick
 
 CHUNK_BYTES = 256 * KIB  # records are packed together when so much has come
 
@@ -51,6 +52,9 @@ class StagedWriter:
         self._records_bytes += sum(map(len, encoded))
         if self._records_bytes >= CHUNK_BYTES:
             self._pack()
+
+    def moved(self, tick: Tick) -> None:
+        """Nothing to do for who shows every record."""
 
     def uncommitted_bytes(self) -> int:
         """What was written since the last `prepare`: what was prepared is the engine's."""
@@ -99,6 +103,9 @@ class StagedWriter:
 
 class SendsAtOnce:
     """Base of writers that hold nothing back: what went out cannot be called back."""
+
+    def moved(self, tick: Tick) -> None:
+        """Nothing to do: what was written went out."""
 
     def uncommitted_bytes(self) -> int:
         return 0

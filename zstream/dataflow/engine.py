@@ -26,6 +26,7 @@ from zstream.model.batch import Batch
 from zstream.model.ids import EntryId, Epoch, Incarnation, KeyGroup, Run
 from zstream.model.keys import KeyGroups
 from zstream.model.records import GenerationOpened, LogRecord
+from zstream.ports.connectors import Tick
 from zstream.topology.errors_policy import ErrorPolicy
 from zstream.topology.node import Node
 from zstream.topology.per_worker import PerWorker
@@ -60,6 +61,9 @@ class Dataflow:
     sources that are read here, by name, and what each sink calls its output since the cut before,
     None for none. Both are made of msgpack types. What a sink prepared is kept until a manifest.
 
+    moved: called when a key group was shipped or installed here, before anything is applied to it
+    there; see zstream.ports.connectors.Writer.
+
     run: names links and parts; set by `begin` and `restore`.
     """
 
@@ -76,6 +80,7 @@ class Dataflow:
         raw_sinks: frozenset[str] = frozenset(),
         raw_sources: frozenset[str] = frozenset(),
         at_cut: AtCut = lambda epoch: ({}, {}),
+        moved: Callable[[Tick], None] = lambda tick: None,
     ) -> None:
         self.run = FIRST_RUN
         self._me = me
@@ -84,6 +89,7 @@ class Dataflow:
         self._registry = registry
         self._emit_to = emit
         self._at_cut = at_cut
+        self._moved = moved
         self._gauge = Gauge()
         self._refuse = refuse
         self._on_error = on_error
@@ -547,6 +553,7 @@ class Dataflow:
             self._chains.stateful,
             self._checkpoint,
             self._apply,
+            self._moved,
         )
 
     def _errors_of(self, node: Node) -> OperatorErrors:

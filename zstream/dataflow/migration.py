@@ -13,6 +13,10 @@ Target:
               meantime waits behind it; then the group is live
 
 A death in between ends the run: a recovery begins another one, and nothing of this is left.
+
+Output for a group that moved comes from two workers. The *tick* says which came later: a snapshot
+carries that of its origin, and its target goes on with a higher one. Before it shipped a group the
+origin wrote for it at no higher tick, and the target only after it has installed it.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ from zstream.model.batch import Batch
 from zstream.model.ids import Generation, Incarnation, KeyGroup
 from zstream.model.membership import EMPTY_TABLE, RoutingTable
 from zstream.model.records import GenerationOpened
+from zstream.ports.connectors import Tick
 from zstream.topology.plan import Entry
 from zstream.wire.frames import FrameKind, SnapshotChunk, encode_snapshot
 from zstream.wire.messages import WaveCosts
@@ -97,9 +102,11 @@ class Migration:
         operators: Mapping[str, StatefulMap],
         checkpoint: Checkpoint,
         apply: Callable[[Entry, Batch], None],
+        moved: Callable[[Tick], None],
     ) -> None:
         self.opened: GenerationOpened | None = None
         self.table: RoutingTable = EMPTY_TABLE
+        self.tick = Tick(0, 0)  # of what is written now
         self.live: set[int] = set()
         self.hold_bytes = 0.0
         self._me = me
@@ -109,6 +116,7 @@ class Migration:
         self._operators = operators
         self._checkpoint = checkpoint
         self._apply = apply
+        self._moved = moved
         self._holds: dict[KeyGroup, _Hold] = {}
         self._outgoing: list[_Outgoing] = []
         self._sent: dict[Incarnation, int] | None = None  # until all was installed; to be settled
@@ -125,6 +133,7 @@ class Migration:
         self._sent = None
         arriving, leaving = self._moves(old, new)
         if new.generation == FIRST_GENERATION:
+            self.tick = Tick(opened.nonce, 0)
             self.live.update(arriving)
             return
         if arriving or leaving:
@@ -138,6 +147,7 @@ class Migration:
     def restore(self, opened: GenerationOpened) -> None:
         """A run begins with this table: what is owned is live, with what a checkpoint had of it."""
         self.opened, self.table = opened, opened.table
+        self.tick = Tick(opened.nonce, 0)
         self.live.update(opened.table.groups_of(self._me))
 
     def _moves(
@@ -225,20 +235,22 @@ class Migration:
             hold.installed = True
 
     def _install(self, group: KeyGroup, snapshot: bytes) -> None:
-        parts, states = self._unpacked(group, snapshot)
+        (run, number), parts, states = self._unpacked(group, snapshot)
         self._checkpoint.arrive(group, parts)
         for name, (rows_of_group, changed) in states.items():
             keys = None if parts is None else self._registry.unpack_column(changed)
             self._operators[name].state.install(group, rows_of_group, keys)
+        self.tick = max(self.tick, Tick(run, number + 1))
+        self._moved(self.tick)
 
-    def _unpacked(self, group: KeyGroup, snapshot: bytes) -> tuple[Any, dict[str, Any]]:
-        pair = self._registry.unpack(snapshot)
-        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[1], dict):
+    def _unpacked(self, group: KeyGroup, snapshot: bytes) -> tuple[Any, Any, dict[str, Any]]:
+        whole = self._registry.unpack(snapshot)
+        if not isinstance(whole, tuple) or len(whole) != 3 or not isinstance(whole[2], dict):
             raise WireError(f"the snapshot of key group {group} cannot be read")
-        parts, states = pair
+        tick, parts, states = whole
         if not states.keys() <= self._operators.keys():
             raise WireError(f"the snapshot of key group {group} is of another topology")
-        return parts, states
+        return tick, parts, states
 
     def drain(self, now: float) -> None:
         """Apply records that waited for what is installed now, up to one batch's worth."""
@@ -301,6 +313,7 @@ class Migration:
         """Snapshot, forget, send; return how many bytes. What has changed since the last manifest
         goes along: from now on it is the target that writes it.
         """
+        self._moved(self.tick)
         parts = self._checkpoint.leave(group)
         states = {
             name: (
@@ -309,7 +322,7 @@ class Migration:
             )
             for name, operator in self._operators.items()
         }
-        snapshot = self._registry.pack((parts, states))
+        snapshot = self._registry.pack((tuple(self.tick), parts, states))
         self._forget(group)
         size, step = len(snapshot), self._config.snapshot_chunk_bytes
         for index, start in enumerate(range(0, size, step)):

@@ -10,7 +10,7 @@ from typing import Any
 from zstream.config import Config
 from zstream.control.epochs import UNCOMMITTED
 from zstream.model.ids import Epoch, Incarnation
-from zstream.ports.connectors import Writer
+from zstream.ports.connectors import Tick, Writer
 from zstream.ports.desk import Committing
 from zstream.ports.shell import Shell
 from zstream.topology.plan import Plan
@@ -48,6 +48,11 @@ class Outputs:
     def emit(self, sink: str, records: list[Any]) -> None:
         """Queue encoded records for a sink."""
         self._writers[sink].write(records)
+
+    def moved(self, tick: Tick) -> None:
+        """A key group has left or come in: what is emitted from here on is of this tick."""
+        for writer in self._writers.values():
+            writer.moved(tick)
 
     def flush(self, now: float) -> None:
         for writer in self._writers.values():

@@ -133,6 +133,7 @@ class WorkerDriver:
             refuse=shell.dead_letters.add,
             on_error=on_error,
             at_cut=self.checkpoints.at_cut,
+            moved=self.outputs.moved,
         )
         self._config = config
         self._shell = shell

@@ -13,16 +13,29 @@ is between these two and the engine:
                                  kept in the checkpoint
              commit(...)         the checkpoint with it is decided: show it to the world
              abort()             a recovery: what is in no decided checkpoint never was
+             moved(tick)         key groups have moved: what comes now came later than what their
+                                 origin wrote, though it is of the same epoch
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 class EndOfInput(Exception):
     """A bounded source has given all that it has."""
+
+
+class Tick(NamedTuple):
+    """Tells what came later where two workers write for one key between two checkpoints.
+
+    run: a number drawn for the run, the same on all its workers; those of two runs are not to be
+    compared. number: of one key, what was written at a higher one came later, whoever wrote it.
+    """
+
+    run: int
+    number: int
 
 
 class Reader(Protocol):
@@ -68,6 +81,13 @@ class Writer(Protocol):
 
     def write(self, records: list[Any]) -> None:
         """Queue encoded records, in order."""
+
+    def moved(self, tick: Tick) -> None:
+        """A key group has left or come in. What is written from here on is of this tick.
+
+        Only where it is called between two cuts another worker may write for one of our keys in
+        the same epoch. For sinks that let later records replace earlier ones; for others nothing.
+        """
 
     def flush(self, now: float) -> None:
         """Push out what the outside takes now."""

@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from zstream.errors import ConnectorError, InvariantBroken
-from zstream.ports.connectors import EndOfInput
+from zstream.ports.connectors import EndOfInput, Tick
 from zstream.ports.letters import DeadLetter
 
 RECORD_BYTES = 64  # what one record counts for in a simulated sink's queue
@@ -233,6 +233,9 @@ class _Door:
 
     def write(self, records: list[Any]) -> None:
         self._gathered.extend(zip(self._outlet.order, records))  # noqa: B905 - the order is endless
+
+    def moved(self, tick: Tick) -> None:
+        """All records are shown."""
 
     def descriptors(self) -> Sequence[int]:
         return ()

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 from zstream.errors import ConnectorError
 from zstream.model.ids import Epoch, Incarnation, Run
-from zstream.ports.connectors import EndOfInput, Reader, Writer
+from zstream.ports.connectors import EndOfInput, Reader, Tick, Writer
 from zstream.wire.parts import History, PartName, PartWriter, open_part
 from zstream.wire.values import Registry
 
@@ -251,6 +251,7 @@ class _Writing:
         self.author = 6148914691236517205
         self._epoch = 0
         self._next = 0  # number of the next record
+        self._tick = Tick(1, 0)
         self._carried: tuple[Any, ...] = ()  # of abandoned epochs
         self._cut: _Prepared | None = None
         self.manifest = _Prepared(0, self.author, (), 0)
@@ -265,6 +266,9 @@ class _Writing:
             self.writer.write([self.world.record(f"{number:04d}") for number in numbers])
             self._next = numbers.stop
             assert self.writer.uncommitted_bytes() > 0, f"what is held back counts nothing, {self}"
+        elif word == "move":
+            self._tick = Tick(1, self._tick.number + 1)
+            self.writer.moved(self._tick)
         elif word == "cut":
             self._prepare()
         elif word == "abandon" and self._cut is not None:
@@ -332,7 +336,7 @@ class _Writing:
 
 _WRITING = [
     *("write 2", "write 1", "cut", "decide", "commit", "write 3", "cut", "abandon", "write 1"),
-    *("cut", "write 2", "decide", "write 1", "commit", "commit", "cut", "decide", "commit"),
+    *("cut", "write 2", "decide", "move", "write 1", "commit", "commit", "cut", "decide", "commit"),
     *("cut", "decide", "commit", "write 2", "go back", "write 1", "cut", "decide", "commit"),
 ]
 
