@@ -17,6 +17,7 @@ from zstream.config import Config
 from zstream.model.ids import Epoch, Incarnation, Run, WorkerName
 from zstream.model.membership import Placement
 from zstream.model.records import GenerationOpened
+from zstream.ports.connectors import Tick
 from zstream.topology.topology import TopologyValue
 from zstream.wire.parts import Part, PartName, open_part, parts_needed
 
@@ -32,12 +33,14 @@ class Side:
     """What stands beside a dataflow in its process: open sources and sinks."""
 
     positions: dict[str, int] = field(default_factory=dict)  # of the sources that it reads
-    outputs: list[Any] = field(default_factory=list)  # since the cut before
+    outputs: list[Any] = field(default_factory=list)  # since the cut before; ticks between them
     handed_in: set[PartName] = field(default_factory=set)
 
 
 class RecoveryNet(Net):
-    """committed: outputs of epochs whose manifest is in. counts: what happened how often."""
+    """committed: outputs of epochs whose manifest is in, and by_author the same, an epoch an item,
+    with ticks. counts: what happened how often.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class RecoveryNet(Net):
         self.manifest: Manifest | None = None
         self.prepared: dict[str, list[Any]] = {}
         self.committed: list[Any] = []
+        self.by_author: list[dict[Incarnation, list[Any]]] = []
         self._commits: set[str] = set()
 
     # ---- processes
@@ -123,6 +127,9 @@ class RecoveryNet(Net):
         assert token not in self.prepared, f"{token} is used twice"
         self.prepared[token], side.outputs = side.outputs, []
         return dict(side.positions), {"out": token}
+
+    def moved(self, number: int, tick: Tick) -> None:
+        self.sides[number].outputs.append(tick)
 
     # ---- epochs
 
@@ -197,12 +204,15 @@ class RecoveryNet(Net):
         self.open = None
         self.tell("manifest_appended", self.manifest.epoch)
         parts = self.manifest_parts()
+        self.by_author.append(by_author := {})
         for part in parts:
             self.counts["in flight"] += len(list(part.in_flight()))
             for token in part.prepared["out"]:
                 if token not in self._commits:  # whoever commits twice, does it once
                     self._commits.add(token)
-                    self.committed += self.prepared[token]
+                    outputs = self.prepared[token]
+                    self.committed += [each for each in outputs if type(each) is not Tick]
+                    by_author.setdefault(part.name.incarnation, []).extend(outputs)
         self.clean({name for part in parts for name in part.history.names} | set(names))
 
     def clean(self, kept: set[PartName]) -> None:

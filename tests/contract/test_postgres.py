@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from functools import partial
+from itertools import permutations
 from time import monotonic
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -17,9 +19,11 @@ import pytest
 
 import zstream
 from tests.postgres_server import IS_DEMANDED, PostgresServer, why_not
+from zstream.connectors.postgres_runs import move
 from zstream.connectors.registry import open_writer
+from zstream.connectors.staged import pack
 from zstream.errors import ConnectorError
-from zstream.ports.connectors import Writer
+from zstream.ports.connectors import Tick, Writer
 from zstream.testing.contracts import SINK_CHECKS, SinkWorld
 from zstream.topology.specs import PostgresSink
 
@@ -30,7 +34,8 @@ import psycopg
 
 from zstream.connectors import postgres
 
-ME, OTHER = 2**62 + 7, 2**62 + 8  # authors
+ME, OTHER, THIRD = 2**62 + 7, 2**62 + 8, 2**62 + 9  # authors
+RUN = 2**63 - 1  # drawn for a run, as large as may be
 BALANCES = "CREATE TABLE balances (account text PRIMARY KEY, cents bigint)"
 
 
@@ -90,8 +95,15 @@ class Sink:
         self.writer = open_writer(spec, name, None)
         database.writers.append(self.writer)
 
-    def prepared(self, epoch: int, *records: Any) -> list[Any]:
+    def write(self, *records: Any) -> None:
         self.writer.write([self.encode(record) for record in records])
+
+    def move(self, number: int) -> None:
+        """A key group has left or come in."""
+        self.writer.moved(Tick(RUN, number))
+
+    def prepared(self, epoch: int, *records: Any) -> list[Any]:
+        self.write(*records)
         return [self.writer.prepare(epoch)]
 
     def commit(self, epoch: int, *records: Any, author: int = ME) -> list[Any]:
@@ -318,6 +330,240 @@ def test_marks_of_authors_that_are_long_gone_are_removed(balances: Database) -> 
     ]
 
 
+# ---------------------------------------------------------------- key groups that move
+
+
+def origin_and_target(database: Database, epoch: int = 4) -> list[Callable[[], None]]:
+    """What both commit: the key a moved, after the origin wrote 1 and before the target wrote 2."""
+    origin, target = database.open(), database.open()
+    target.write(Balance("of target", epoch))
+    origin.write(Balance("a", 1))
+    origin.move(0)
+    target.move(1)
+    origin.write(Balance("of origin", epoch))
+    target.write(Balance("a", 2))
+    committing: list[Callable[[], None]] = []
+    for sink, author in ((origin, ME), (target, OTHER)):
+        committing.append(partial(sink.writer.commit, epoch, author, sink.prepared(epoch)))
+    return committing
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_where_a_key_moved_the_later_worker_wins(balances: Database, turn: int) -> None:
+    """Whichever of the two commits first, and however often; until the key's next record."""
+    committing = origin_and_target(balances)[::turn]
+    for commit in [committing[0], *committing, *committing]:
+        commit()
+    assert balances.rows() == [("a", 2), ("of origin", 4), ("of target", 4)]
+    assert len(balances.rows(HAPPENED)) == (4 if turn == 1 else 3)
+
+
+def test_a_key_that_moves_on_and_back_is_of_who_had_it_last(balances: Database) -> None:
+    """One, two, three, one within an epoch, committed in every order, at every epoch anew."""
+    sinks = [balances.open() for _ in range(3)]
+    authors = (ME, OTHER, THIRD)
+    for epoch, order in enumerate(permutations(range(3)), 1):
+        for number, sink in enumerate((*sinks, sinks[0])):
+            at = 10 * epoch + number
+            sink.move(at)
+            sink.write(Balance("a", at), Balance(f"own-{sinks.index(sink)}", at))
+        outputs = [sink.prepared(epoch) for sink in sinks]
+        for place in order:
+            sinks[place].writer.commit(epoch, authors[place], outputs[place])
+        assert balances.rows()[0] == ("a", 10 * epoch + 3), order
+        assert [cents - 10 * epoch for _, cents in balances.rows()[1:]] == [3, 1, 2]
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_each_column_is_of_who_wrote_it_last(database: Database, turn: int) -> None:
+    """Records of several shapes: what the later worker has not written stays the earlier one's."""
+    database.do(
+        "CREATE TABLE balances (account text PRIMARY KEY, cents int NOT NULL, name text, n int)"
+    )
+    origin, target = database.open(), database.open()
+    origin.write({"account": "a", "cents": 1, "name": "Ada", "n": 1})
+    origin.write({"account": "b", "cents": 1, "n": 1}, {"account": "b", "cents": 2, "name": "Bo"})
+    origin.move(0)
+    target.move(1)
+    target.write({"account": "a", "cents": 5}, {"account": "b", "cents": 6, "n": 6})
+    target.write({"account": "a", "cents": 7, "n": None})
+    prepared = [(origin, ME, origin.prepared(1)), (target, OTHER, target.prepared(1))]
+    for sink, author, outputs in prepared[::turn]:
+        sink.writer.commit(1, author, outputs)
+    assert database.rows() == [("a", 7, "Ada", None), ("b", 6, "Bo", 6)]
+
+
+def test_keys_of_any_type_and_length_are_told_apart(database: Database) -> None:
+    """By what the server takes them for: a time in two zones is one, and quotes are no matter."""
+    database.do(
+        'CREATE TABLE balances (at timestamptz, "the ""key" text, n int, UNIQUE (1, 2))'.replace(
+            "(1, 2)", '(at, "the ""key")'
+        )
+    )
+    at = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    texts = ["", '(",")', "tab\t\\ é", "x" * 2_600]
+    keys = ["at", 'the "key']
+    origin, target = database.open(keys), database.open(keys)
+    origin.move(0)
+    origin.write(*[dict(zip(keys, (at, text), strict=True), n=1) for text in texts])
+    target.move(1)
+    at = at.astimezone(timezone.utc)
+    target.write(*[dict(zip(keys, (at, text), strict=True), n=2) for text in texts])
+    for sink, author, outputs in (
+        (target, OTHER, target.prepared(1)),
+        (origin, ME, origin.prepared(1)),
+    ):
+        sink.writer.commit(1, author, outputs)
+    assert database.rows("SELECT n FROM balances") == [(2,)] * len(texts)
+
+
+def test_what_was_written_before_an_abandoned_epoch_is_compared_too(balances: Database) -> None:
+    """The key moved after the cut of the epoch that was abandoned, or before it."""
+    for epoch, moves_late in ((2, True), (4, False)):
+        origin, target = balances.open(), balances.open()
+        origin.write(Balance("a", epoch))
+        first = [] if moves_late else [origin.move(0), target.move(1)]
+        outputs = [origin.prepared(epoch - 1), target.prepared(epoch - 1)]
+        if not first:
+            origin.move(0)
+            target.move(1)
+        target.write(Balance("a", epoch + 1))
+        outputs = [[*outputs[0], *origin.prepared(epoch)], [*outputs[1], *target.prepared(epoch)]]
+        outputs = [[each for each in some if each is not None] for some in outputs]
+        target.writer.commit(epoch, OTHER, outputs[1])
+        origin.writer.commit(epoch, ME, outputs[0])
+        assert balances.rows() == [("a", epoch + 1)]
+
+
+def test_an_epoch_without_moves_is_as_it_always_was(
+    balances: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept, and what is asked of the server; also after an epoch with moves."""
+    asked: list[str] = []
+    ask = postgres._Session._query
+
+    def listening(self: Any, query: str, parts: Any) -> Any:
+        asked.append(query)
+        return ask(self, query, parts)
+
+    monkeypatch.setattr(postgres._Session, "_query", listening)
+    sink = balances.open()
+    first = sink.commit(1, Balance("a", 1))
+    sink.move(0)
+    sink.commit(2, Balance("a", 2))
+    assert any("{moves}" in query for query in asked)
+    assert balances.rows("SELECT epoch, wrote FROM zstream_moves") == [
+        (2, [[0, ["account", "cents"]]])
+    ]
+    sink.commit(3, Balance("a", 3))
+    assert not balances.rows("SELECT 1 FROM zstream_moves")
+    asked.clear()
+    fourth = sink.commit(4, Balance("a", 1))
+    assert fourth == first == [[pack([b'["account", "cents"]', b"a\t1\n"])]]
+    assert asked
+    assert not any("{moves}" in query for query in asked)
+
+
+def test_notes_of_another_cluster_count_nothing(balances: Database) -> None:
+    """It had the same epochs, and the table stayed; what is long gone is removed at a start."""
+    earlier = balances.open()
+    earlier.move(9)
+    earlier.commit(4, Balance("a", 1), author=THIRD)
+    balances.open().writer.moved(Tick(RUN - 1, 1))
+    sink = balances.open()
+    sink.writer.moved(Tick(RUN - 1, 1))
+    sink.commit(4, Balance("a", 2))
+    assert balances.rows() == [("a", 2)]
+    balances.do(
+        f"UPDATE zstream_moves SET committed_at = now() - interval '31 days' WHERE run = {RUN}"
+    )
+    balances.open()
+    assert balances.rows("SELECT run FROM zstream_moves") == [(RUN - 1,)]
+
+
+def test_a_recovery_begins_with_ticks_of_its_own(balances: Database) -> None:
+    """What had moved before it, and was not decided, never was."""
+    sink = balances.open()
+    sink.move(7)
+    sink.write(Balance("a", 1))
+    sink.writer.abort()
+    assert sink.prepared(1) == [None]
+    sink.move(0)
+    (chunks,) = sink.prepared(2)
+    assert chunks == [move(Tick(0, 0), Tick(RUN, 0))]
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_worker_that_dies_between_two_statements_changes_nothing_of_it(
+    balances: Database, monkeypatch: pytest.MonkeyPatch, turn: int
+) -> None:
+    """The second to commit loses its session before each statement in turn, then comes again."""
+    session = postgres._Session
+    ask = session._query
+    steps = 0
+
+    def killing(self: Any, query: str, parts: Any) -> Any:
+        nonlocal steps
+        steps -= 1
+        if steps == 0:
+            balances.do(f"SELECT pg_terminate_backend({self.connection.info.backend_pid})")
+        return ask(self, query, parts)
+
+    for at in range(1, 30):
+        first, second = origin_and_target(balances, at)[::turn]
+        first()
+        steps = at
+        with monkeypatch.context() as patch:
+            patch.setattr(session, "_query", killing)
+            try:
+                second()
+            except ConnectorError as error:
+                assert "terminating connection" in str(error)
+            else:
+                break
+        second()
+        assert balances.rows() == [("a", 2), ("of origin", at), ("of target", at)]
+        balances.do("DELETE FROM balances")
+    assert at > 10
+
+
+def test_both_commit_at_once_and_neither_waits_in_a_circle(balances: Database) -> None:
+    """Many keys that moved from one to the other, and as many back, in opposite orders."""
+    one, two = balances.open(), balances.open()
+    keys = [f"account-{n}" for n in range(600)]
+    failed: list[BaseException] = []
+
+    def commit(start: threading.Barrier, sink: Sink, epoch: int, author: int, output: Any) -> None:
+        try:
+            start.wait(10)
+            sink.writer.commit(epoch, author, output)
+        except BaseException as error:
+            failed.append(error)
+
+    for epoch in range(1, 13):
+        at = 10 * epoch
+        for sink, names in ((one, keys[:300]), (two, keys[:299:-1])):
+            sink.write(*[Balance(name, at) for name in names])
+            sink.move(at)
+        for sink, names in ((one, keys[300:]), (two, keys[299::-1])):
+            sink.move(at + 1)
+            sink.write(*[Balance(name, at + 1) for name in names])
+        start = threading.Barrier(2)
+        threads = [
+            threading.Thread(target=commit, args=(start, *each, sink.prepared(epoch)))
+            for sink in (one, two)
+            for each in [(sink, epoch, ME if sink is one else OTHER)]
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert not failed
+        assert balances.rows("SELECT DISTINCT cents FROM balances") == [(at + 1,)]
+    assert balances.rows("SELECT count(*) FROM balances") == [(600,)]
+    assert balances.rows("SELECT DISTINCT epoch FROM zstream_moves") == [(12,)]
+
+
 # ---------------------------------------------------------------- crashes
 
 
@@ -335,7 +581,7 @@ class Table(SinkWorld):
     def __init__(self, balances: Database) -> None:
         self._balances = balances
         balances.do("TRUNCATE balances, happened")
-        balances.do("DROP TABLE IF EXISTS zstream_epochs")
+        balances.do("DROP TABLE IF EXISTS zstream_epochs, zstream_moves")
         self._spec: Any = PostgresSink("balances", key="account", dsn=balances.dsn)
 
     def open(self) -> Writer:
@@ -672,7 +918,8 @@ def test_rights_that_are_missing_are_listed(database: Database) -> None:
         with pytest.raises(ConnectorError, match="permission denied for schema public") as refused:
             Sink(database, spec)
         database.do(str(refused.value).partition("beside it: ")[2].rstrip("."))
-        database.do("GRANT SELECT, INSERT, UPDATE, DELETE ON zstream_epochs TO clerk")
+        ours = "zstream_epochs, zstream_moves"
+        database.do(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {ours} TO clerk")
         Sink(database, spec).commit(1, Balance("a", 1))
         assert database.rows() == [("a", 1)]
     finally:

@@ -9,8 +9,12 @@ or an older one again, a worker that was taken for dead perhaps, finds it and ch
     prepare    chunks of runs: rows of the same columns, of a key only the last
     commit     mark; then for each run: COPY into a table of the session's own, INSERT from there
 
-Between two workers there is only the order of epochs: where both write a row of one key in the
-same epoch, either may be the last.
+Two workers write of one key in the same epoch when its key group moves in between, and either may
+commit first. So who gave or took a key group in an epoch notes, in the same transaction, what it
+writes of which key at which tick (zstream.ports.connectors.Tick), in a table `zstream_moves`. What
+another one has noted there at a higher tick is newer, and is left as it is. The upsert of a note
+locks it until the end, so of two workers the second sees what the first has noted. All notes come
+before the rows, in the order of keys. A later epoch removes them: by then all have committed this.
 """
 
 from __future__ import annotations
@@ -23,7 +27,6 @@ import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -32,11 +35,14 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
 from zstream.connectors.address import split_address
-from zstream.connectors.staged import StagedWriter, chunks_of, pack, unpack
+from zstream.connectors.postgres_runs import Run, key_lines, move, runs_of, without_older
+from zstream.connectors.staged import StagedWriter, chunks_of, pack
 from zstream.errors import ConnectorError
-from zstream.topology.rows import column_names, cut_row, shown_values
+from zstream.ports.connectors import Tick
+from zstream.topology.rows import cut_row
 
 MARKS = "zstream_epochs"
+MOVES = "zstream_moves"
 CONNECT_S = 5  # to connect, and then to look at the table: a joiner's loop waits for it
 STATEMENT_S = 30  # one statement; the server ends it then
 LOCK_S = 10  # for a row or table that somebody else holds
@@ -60,24 +66,13 @@ _PATIENCE = {
 }
 _NOT_THERE = ("08", "53", "57P")  # kinds of SQLSTATE: connections, resources, shutting down
 _ORDINAL = "zstream row"  # the column of the session's own table that knows what came last
+_WROTE = "zstream wrote"  # a column of such a table, too: what is noted of a key
 _ROWS_LOOKED_AT = 100  # to guess the types of columns
+_NOTED = (  # the end of a statement: who comes second learns what the first has written
+    " ON CONFLICT (sink, run, epoch, key) "
+    "DO UPDATE SET others = note.wrote, wrote = note.wrote || excluded.wrote"
+)
 _COPY_PLACE = re.compile(r"COPY .*, line (\d+), column ([^:]+)(?:: (.*))?", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Run:
-    """Rows of the same columns, one after the other. body: lines of values, as COPY reads them."""
-
-    names: bytes
-    body: bytes
-
-    def columns(self) -> tuple[str, ...]:
-        return column_names(self.names)
-
-    def rows(self, limit: int) -> list[tuple[str, ...]]:
-        """The values of the first lines, as texts."""
-        lines = self.body.removesuffix(b"\n").split(b"\n", limit)
-        return [shown_values(line) for line in lines[:limit]]
 
 
 class PostgresWriter(StagedWriter):
@@ -99,6 +94,8 @@ class PostgresWriter(StagedWriter):
         self._session: _Session | None = None
         self._in_use = threading.Lock()  # the session: by a commit's thread, or by `close`
         self._closed = False
+        self._tick = Tick(0, 0)
+        self._has_moved = False  # since the last `prepare`
         with self._sentences([]):
             self._open_session()
 
@@ -111,13 +108,32 @@ class PostgresWriter(StagedWriter):
             fields += [names, b"".join(values + b"\n" for values in last.values())]
         return pack(fields)
 
+    def moved(self, tick: Tick) -> None:
+        """A chunk says so, also for what was written before it in the same epoch."""
+        if self._has_moved and tick == self._tick:
+            return
+        if self._records:
+            self._pack()
+        chunk = move(self._tick, tick)
+        self._chunks.append(chunk)
+        self._chunks_bytes += len(chunk)
+        self._tick, self._has_moved = tick, True
+
+    def prepare(self, epoch: int) -> list[bytes] | None:
+        self._has_moved = False
+        return super().prepare(epoch)
+
+    def abort(self) -> None:
+        super().abort()
+        self._tick, self._has_moved = Tick(0, 0), False  # they begin anew with the run
+
     def commit(self, epoch: int, author: int, outputs: Sequence[Any]) -> None:
         """See zstream.ports.connectors.Writer. The connection is kept for the next one."""
-        runs = _runs(chunks_of(outputs, self.who))
+        runs, moves_of = runs_of(chunks_of(outputs, self.who))
         try:
             with self._in_use, self._sentences(runs):
                 session = self._session or self._open_session()
-                session.commit(epoch, author, runs)
+                session.commit(epoch, author, runs, moves_of)
         finally:
             if self._closed:
                 self.close()
@@ -160,7 +176,8 @@ class PostgresWriter(StagedWriter):
             if session is not None and session.cut_off:
                 says = f"PostgreSQL gave no answer for {session.cut_off:g} s"
             elif isinstance(error, _NoTable) or (
-                isinstance(error, errors.UndefinedTable) and MARKS not in str(error)
+                isinstance(error, errors.UndefinedTable)
+                and not any(ours in str(error) for ours in (MARKS, MOVES))
             ):
                 says = (
                     f"there is no table {self._table}, or this user may not see it. "
@@ -199,7 +216,8 @@ class PostgresWriter(StagedWriter):
         if isinstance(error, errors.InsufficientPrivilege):
             return (
                 f"{what}. This user needs SELECT, INSERT and UPDATE on {table}, and SELECT, "
-                f"INSERT, UPDATE and DELETE on a table beside it: {create_marks(MARKS)}"
+                "INSERT, UPDATE and DELETE on two tables beside it: "
+                f"{create_marks(MARKS)}; {create_moves(MOVES)}"
             )
         place = _COPY_PLACE.match(said.context or "")
         if place is not None:
@@ -229,29 +247,36 @@ class _Session:
         self._key = sql.SQL(", ").join(map(sql.Identifier, key))
         self._key_names = key
         self._name = sql.Identifier(*table.split(".", 1))
-        self._table = self._marks = self._name
+        self._table = self._marks = self._moves = self._name
+        self._noted: tuple[int, int] | None = None  # where, should it not be removed yet
         self._putting: tuple[tuple[str, ...], list[bytes]] = ((), [])  # for what is said of errors
 
     def prepare(self) -> None:
-        """Find the table, make the marks' beside it, and let the server plan what will be done."""
+        """Find the table, make ours beside it, and let the server plan what will be done."""
         self.connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         with self._cut_off_after(CONNECT_S):
             with self._transaction():
                 self._look()
-                marks = self._marks.as_string(self.connection)
-                is_marked = self._one("SELECT to_regclass(%s)", marks) != (None,)
-            if not is_marked:
+                marks, moves = (
+                    name.as_string(self.connection) for name in (self._marks, self._moves)
+                )
+                there = self._one("SELECT to_regclass(%s), to_regclass(%s)", marks, moves)
+            if there is None or None in there:
                 with self._transaction():
                     # IF NOT EXISTS alone fails where two workers come at the same moment.
                     self._one("SELECT pg_advisory_xact_lock(%s)", zlib.crc32(marks.encode()))
                     self._do(create_marks("{marks}"))
+                    self._do(create_moves("{moves}"))
             with self._transaction():
-                self._do(
-                    "DELETE FROM {marks} "
-                    "WHERE sink = %s AND committed_at < now() - make_interval(days => %s)",
-                    self._sink,
-                    MARKS_KEPT_DAYS,
-                )
+                for ours in (self._marks, self._moves):
+                    self._do(
+                        "DELETE FROM {ours} "
+                        "WHERE sink = %s AND committed_at < now() - make_interval(days => %s)",
+                        self._sink,
+                        MARKS_KEPT_DAYS,
+                        ours=ours,
+                    )
+                self._do("EXPLAIN INSERT INTO {moves} AS note SELECT * FROM {moves}" + _NOTED)
 
     def _look(self) -> None:
         found = self._one(
@@ -264,13 +289,14 @@ class _Session:
         schema, name = found
         self._table = sql.Identifier(schema, name)
         self._marks = sql.Identifier(schema, MARKS)
+        self._moves = sql.Identifier(schema, MOVES)
         self._do(
             "EXPLAIN INSERT INTO {table} ({key}) SELECT {key} FROM {table} "
             "ON CONFLICT ({key}) DO UPDATE SET {first} = excluded.{first}",
             first=sql.Identifier(self._key_names[0]),
         )
 
-    def commit(self, epoch: int, author: int, runs: list[Run]) -> None:
+    def commit(self, epoch: int, author: int, runs: list[Run], moves_of: int | None) -> None:
         """All or nothing; nothing where the mark says that it was done."""
         with self._transaction():
             marked = self._do(
@@ -281,9 +307,77 @@ class _Session:
                 author,
                 epoch,
             )
-            if marked:
-                for self._putting in _together(runs):
-                    self._put(*self._putting)
+            if not marked:
+                return
+            if self._noted is not None and self._noted[1] < epoch:
+                self._forget(*self._noted)
+            if moves_of is not None:
+                runs = self._newest(epoch, moves_of, runs)
+            for columns, bodies, is_there in _together(runs):
+                self._putting = columns, bodies
+                self._put(columns, bodies, is_there)
+        if moves_of is not None:
+            self._noted = moves_of, epoch
+
+    def _newest(self, epoch: int, moves_of: int, runs: list[Run]) -> list[Run]:
+        """Note what these runs write of which key; return what nobody has written later."""
+        self._putting = (), []
+        parts: dict[str, sql.Composable] = {
+            "ordinal": sql.Identifier(_ORDINAL),
+            "wrote": sql.Identifier(_WROTE),
+        }
+        # A key is known by the text that the server gives it, for it may come in several.
+        digest = "sha256(convert_to(ROW({key})::text, 'UTF8'))"
+        self._do(
+            "CREATE TEMPORARY TABLE zstream_keys ON COMMIT DROP "
+            "AS SELECT {key} FROM {table} WITH NO DATA"
+        )
+        self._do(
+            "ALTER TABLE pg_temp.zstream_keys ADD COLUMN {wrote} jsonb, "
+            "ADD COLUMN {ordinal} bigint GENERATED ALWAYS AS IDENTITY",
+            **parts,
+        )
+        with (
+            self.connection.cursor() as cursor,
+            cursor.copy(
+                self._query("COPY pg_temp.zstream_keys ({key}, {wrote}) FROM STDIN", parts)
+            ) as copy,
+        ):
+            for line in key_lines(runs, len(self._key_names)):
+                copy.write(line)
+        self._do(
+            "INSERT INTO {moves} AS note (sink, run, epoch, key, wrote) "
+            f"SELECT %s, %s, %s, {digest}, jsonb_agg(DISTINCT {{wrote}}) "
+            "FROM pg_temp.zstream_keys GROUP BY 4 ORDER BY 4" + _NOTED,
+            self._sink,
+            moves_of,
+            epoch,
+            **parts,
+        )
+        others = self.connection.execute(
+            self._query(
+                "SELECT own.number, note.others FROM {moves} AS note JOIN "
+                f"(SELECT {{ordinal}} AS number, {digest} AS digest FROM pg_temp.zstream_keys) "
+                "AS own ON own.digest = note.key WHERE note.sink = %s AND note.run = %s "
+                "AND note.epoch = %s AND note.others IS NOT NULL",
+                parts,
+            ),
+            (self._sink, moves_of, epoch),
+        )
+        return list(without_older(runs, dict(others), self._key_names))
+
+    def _forget(self, moves_of: int, epoch: int) -> None:
+        """All have committed this epoch: nobody asks for its notes. One worker removes them."""
+        lock = zlib.crc32(f"{MOVES} {self._sink}".encode())
+        self._do(
+            "DELETE FROM {moves} WHERE sink = %s AND run = %s AND epoch <= %s "
+            "AND (SELECT pg_try_advisory_xact_lock(%s))",
+            self._sink,
+            moves_of,
+            epoch,
+            lock,
+        )
+        self._noted = None
 
     def record(self, line: int) -> str:
         """Which record a line of what was put last is, by its key."""
@@ -294,17 +388,16 @@ class _Session:
         row = zip(columns, values[: len(self._key_names)])  # noqa: B905 -- only the key
         return f" (the record of {', '.join(f'{name} {value}' for name, value in row)})"
 
-    def _put(self, columns: tuple[str, ...], bodies: list[bytes]) -> None:
+    def _put(self, columns: tuple[str, ...], bodies: list[bytes], is_there: bool) -> None:
         """Rows by COPY, which is the fastest way in, and from there to where they belong."""
         stage = f"zstream_{zlib.crc32(json.dumps(columns).encode()):08x}"
         others = [name for name in columns if name not in self._key_names]
-        changes = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others]
-        change = sql.SQL("DO UPDATE SET {}").format(sql.SQL(", ").join(changes))
         parts: dict[str, sql.Composable] = {
             "stage": sql.Identifier(stage),
             "ordinal": sql.Identifier(_ORDINAL),
             "columns": sql.SQL(", ").join(map(sql.Identifier, columns)),
-            "then": change if others else sql.SQL("DO NOTHING"),
+            "changes": _each("{0} = came.{0}" if is_there else "{0} = excluded.{0}", others),
+            "same": _each("there.{0} = came.{0}", self._key_names, " AND "),
         }
         # It has the columns as the table has them, so that COPY finds what they do not take.
         self._do(
@@ -325,12 +418,16 @@ class _Session:
             for body in bodies:
                 copy.write(body)
         # In the order of keys, so that two workers do not wait for each other's rows.
-        self._do(
-            "INSERT INTO {table} ({columns}) "
+        rows = (
             "SELECT DISTINCT ON ({key}) {columns} FROM pg_temp.{stage} "
-            "ORDER BY {key}, {ordinal} DESC ON CONFLICT ({key}) {then}",
-            **parts,
+            "ORDER BY {key}, {ordinal} DESC"
         )
+        if is_there:
+            what = f"UPDATE {{table}} AS there SET {{changes}} FROM ({rows}) AS came WHERE {{same}}"
+        else:
+            then = "DO UPDATE SET {changes}" if others else "DO NOTHING"
+            what = f"INSERT INTO {{table}} ({{columns}}) {rows} ON CONFLICT ({{key}}) {then}"
+        self._do(what, **parts)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -376,7 +473,12 @@ class _Session:
         return done
 
     def _query(self, query: str, parts: dict[str, sql.Composable]) -> sql.Composed:
-        names = {"table": self._table, "marks": self._marks, "key": self._key}
+        names = {
+            "table": self._table,
+            "marks": self._marks,
+            "moves": self._moves,
+            "key": self._key,
+        }
         return sql.SQL(query).format(**names, **parts)
 
 
@@ -385,6 +487,18 @@ def create_marks(name: str) -> str:
     return (
         f"CREATE TABLE IF NOT EXISTS {name} (sink text, author bigint, epoch bigint NOT NULL, "
         "committed_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (sink, author))"
+    )
+
+
+def create_moves(name: str) -> str:
+    """The statement that makes the table of what was written of which key when it moved.
+
+    wrote: [number, columns] of each tick; others: what was there before the last one came.
+    """
+    return (
+        f"CREATE TABLE IF NOT EXISTS {name} (sink text, run bigint, epoch bigint, key bytea, "
+        "wrote jsonb NOT NULL, others jsonb, committed_at timestamptz NOT NULL DEFAULT now(), "
+        "PRIMARY KEY (sink, run, epoch, key))"
     )
 
 
@@ -433,16 +547,16 @@ def _likely_type(values: Sequence[str]) -> str:
     return "text"
 
 
-def _runs(chunks: Sequence[bytes]) -> list[Run]:
-    fields = [field for chunk in chunks for field in unpack(chunk)]
-    return [Run(*pair) for pair in zip(fields[::2], fields[1::2], strict=True)]
+def _each(form: str, names: Sequence[str], between: str = ", ") -> sql.Composed:
+    """The form for each of these columns."""
+    return sql.SQL(between).join(sql.SQL(form).format(sql.Identifier(name)) for name in names)
 
 
-def _together(runs: Sequence[Run]) -> Iterator[tuple[tuple[str, ...], list[bytes]]]:
-    """Columns, and the bodies of all runs with them that come one after the other."""
-    for _, alike in groupby(runs, key=lambda run: run.names):
+def _together(runs: Sequence[Run]) -> Iterator[tuple[tuple[str, ...], list[bytes], bool]]:
+    """Columns, the bodies of all runs with them that come one after the other, and `is_there`."""
+    for (_, is_there), alike in groupby(runs, key=lambda run: (run.names, run.is_there)):
         some = list(alike)
-        yield some[0].columns(), [run.body for run in some]
+        yield some[0].columns(), [run.body for run in some], is_there
 
 
 def _parameters(who: str, dsn: str, address: str) -> dict[str, Any]:
