@@ -395,14 +395,11 @@ def test_each_column_is_of_who_wrote_it_last(database: Database, turn: int) -> N
 
 def test_keys_of_any_type_and_length_are_told_apart(database: Database) -> None:
     """By what the server takes them for: a time in two zones is one, and quotes are no matter."""
-    database.do(
-        'CREATE TABLE balances (at timestamptz, "the ""key" text, n int, UNIQUE (1, 2))'.replace(
-            "(1, 2)", '(at, "the ""key")'
-        )
-    )
+    text = '"the ""100 %s {key}"'
+    database.do(f"CREATE TABLE balances (at timestamptz, {text} text, n int, UNIQUE (at, {text}))")
     at = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
     texts = ["", '(",")', "tab\t\\ é", "x" * 2_600]
-    keys = ["at", 'the "key']
+    keys = ["at", 'the "100 %s {key}']
     origin, target = database.open(keys), database.open(keys)
     origin.move(0)
     origin.write(*[dict(zip(keys, (at, text), strict=True), n=1) for text in texts])

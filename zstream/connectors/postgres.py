@@ -325,6 +325,9 @@ class _Session:
         parts: dict[str, sql.Composable] = {
             "ordinal": sql.Identifier(_ORDINAL),
             "wrote": sql.Identifier(_WROTE),
+            "sink": sql.Literal(self._sink),  # not values beside it: a column may be called "%s"
+            "run": sql.Literal(moves_of),
+            "epoch": sql.Literal(epoch),
         }
         # A key is known by the text that the server gives it, for it may come in several.
         digest = "sha256(convert_to(ROW({key})::text, 'UTF8'))"
@@ -347,22 +350,18 @@ class _Session:
                 copy.write(line)
         self._do(
             "INSERT INTO {moves} AS note (sink, run, epoch, key, wrote) "
-            f"SELECT %s, %s, %s, {digest}, jsonb_agg(DISTINCT {{wrote}}) "
+            f"SELECT {{sink}}, {{run}}, {{epoch}}, {digest}, jsonb_agg(DISTINCT {{wrote}}) "
             "FROM pg_temp.zstream_keys GROUP BY 4 ORDER BY 4" + _NOTED,
-            self._sink,
-            moves_of,
-            epoch,
             **parts,
         )
         others = self.connection.execute(
             self._query(
                 "SELECT own.number, note.others FROM {moves} AS note JOIN "
                 f"(SELECT {{ordinal}} AS number, {digest} AS digest FROM pg_temp.zstream_keys) "
-                "AS own ON own.digest = note.key WHERE note.sink = %s AND note.run = %s "
-                "AND note.epoch = %s AND note.others IS NOT NULL",
+                "AS own ON own.digest = note.key WHERE note.sink = {sink} AND note.run = {run} "
+                "AND note.epoch = {epoch} AND note.others IS NOT NULL",
                 parts,
-            ),
-            (self._sink, moves_of, epoch),
+            )
         )
         return list(without_older(runs, dict(others), self._key_names))
 
