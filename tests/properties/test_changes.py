@@ -43,7 +43,7 @@ class Model:
     """One operator; stored: what manifests hold; at_cut: the state at the open epoch's cut."""
 
     def __init__(self) -> None:
-        self.state = KeyedState({key: key % GROUPS for key in KEYS}, Registry())
+        self.state = KeyedState({key: key % GROUPS for key in KEYS}, Registry(), lambda group: True)
         self.state.track()
         self.whole = set(range(GROUPS))  # in no manifest yet
         self.stored: dict[int, list[int]] = {}

@@ -45,7 +45,6 @@ def batches(draw: st.DrawFn) -> Batch:
     return Batch(
         draw(column(scalars | st.tuples(scalars, scalars) | st.lists(scalars, max_size=2))),
         draw(st.none() | column(scalars)),
-        draw(st.none() | column(st.integers(0, 2**32 - 1))),
         draw(st.none() | column(st.floats(allow_nan=False))),
     )
 
@@ -58,11 +57,9 @@ def test_a_frame_comes_back(frame: Frame) -> None:
 
 @given(st.integers(0, 2**32), batches())
 def test_a_batch_comes_back(entry: int, batch: Batch) -> None:
-    """With its entry; groups come back as an array of the same numbers."""
+    """With its entry."""
     codec = BatchCodec(Registry())
-    number, back = codec.decode(codec.encode(EntryId(entry), batch))
-    back.groups = None if back.groups is None else list(back.groups)
-    assert (number, back) == (entry, batch)
+    assert codec.decode(codec.encode(EntryId(entry), batch)) == (entry, batch)
 
 
 @given(FRAMES, st.data())
@@ -88,7 +85,7 @@ def test_a_damaged_batch_is_a_batch_or_a_wire_error(batch: Batch, data: st.DataO
         _, back = codec.decode(whole[:at] + data.draw(st.binary(max_size=3)) + whole[to:])
     except WireError:
         return
-    for column in (back.keys, back.groups, back.times):
+    for column in (back.keys, back.times):
         assert column is None or len(column) == len(back.values)
 
 

@@ -65,6 +65,7 @@ class Chains:
 class Compiler:
     """Makes the operators of one plan, each once, from the sinks up.
 
+    is_here: whether records of a key group may come to this worker now.
     emit: a sink's name and its encoded records. raw_sinks, raw_sources: those whose encode and
     decode functions are left out.
     """
@@ -74,6 +75,7 @@ class Compiler:
         plan: Plan,
         registry: Registry,
         groups: KeyGroups,
+        is_here: Callable[[int], bool],
         exchange: Exchange,
         errors_of: Callable[[Node], OperatorErrors],
         emit: Callable[[str, list[Any]], None],
@@ -83,6 +85,7 @@ class Compiler:
         self._plan = plan
         self._registry = registry
         self._groups = groups
+        self._is_here = is_here
         self._exchange = exchange
         self._errors_of = errors_of
         self._emit = emit
@@ -150,7 +153,7 @@ class Compiler:
         operator = _STATEFUL[node.kind](
             node.function,
             node.options.get("initial"),
-            KeyedState(self._groups, self._registry),
+            KeyedState(self._groups, self._registry, self._is_here),
             self._registry,
             errors,
             push,
@@ -202,6 +205,5 @@ def _copied(batch: Batch) -> Batch:
     return Batch(
         list(batch.values),
         None if batch.keys is None else list(batch.keys),
-        batch.groups,
         None if batch.times is None else list(batch.times),
     )

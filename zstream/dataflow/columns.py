@@ -14,7 +14,7 @@ from zstream.model.batch import Batch
 
 def with_values(batch: Batch, values: list[Any]) -> Batch:
     """The batch with other values, row by row."""
-    return Batch(values, batch.keys, batch.groups, batch.times)
+    return Batch(values, batch.keys, batch.times)
 
 
 def kept(batch: Batch, failed: list[int]) -> Batch:
@@ -32,17 +32,17 @@ def chosen(batch: Batch, flags: Sequence[Any]) -> Batch:
     return Batch(
         list(compress(batch.values, flags)),
         None if batch.keys is None else list(compress(batch.keys, flags)),
-        None if batch.groups is None else list(compress(batch.groups, flags)),
         None if batch.times is None else list(compress(batch.times, flags)),
     )
 
 
 def rows(batch: Batch, start: int, stop: int) -> Batch:
     """The rows from `start` up to `stop`."""
+    if start == 0 and stop >= len(batch):
+        return batch
     return Batch(
         batch.values[start:stop],
         None if batch.keys is None else batch.keys[start:stop],
-        None if batch.groups is None else batch.groups[start:stop],
         None if batch.times is None else batch.times[start:stop],
     )
 
@@ -57,6 +57,5 @@ def spread(batch: Batch, parts: list[list[Any]]) -> Batch:
     return Batch(
         list(chain.from_iterable(parts)),
         widened(batch.keys),
-        widened(batch.groups),
         widened(batch.times),
     )

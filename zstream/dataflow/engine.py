@@ -97,15 +97,21 @@ class Dataflow:
         self._peers: dict[Incarnation, Peer] = {}
         self._entries: dict[EntryId, Entry] = {entry.id: entry for entry in plan.entries}
         self._codec = BatchCodec(registry)
-        groups = KeyGroups(plan.key_groups)
-        self._group_of = groups.__getitem__
+        self._groups = KeyGroups(plan.key_groups)
         self._exchange = Exchange(
-            me, config, groups, self._codec, self._peers, self._errors_of_entries(), self._apply_own
+            me,
+            config,
+            self._groups,
+            self._codec,
+            self._peers,
+            self._errors_of_entries(),
+            self._apply_own,
         )
         self._chains = Compiler(
             plan,
             registry,
-            groups,
+            self._groups,
+            lambda group: self._migration.is_here(group),
             self._exchange,
             self._errors_of,
             self._emit,
@@ -404,8 +410,9 @@ class Dataflow:
             set(opened.table.groups_of(self._me)),
             names_before(self._plan),
         )
-        plan, codec, me = self._plan, self._codec, self._me
-        in_flight, dropped = records_in_flight(manifest, plan, codec, opened, me)
+        in_flight, dropped = records_in_flight(
+            manifest, self._plan, self._codec, self._groups, opened, self._me
+        )
         for entry, batch in in_flight:
             self._apply(entry, batch)
         self._gauge.running = ""
@@ -488,7 +495,7 @@ class Dataflow:
         entry = self._entries.get(number)
         if entry is None or entry.route == "source":
             raise WireError(f"a batch for entry {number}, where nothing comes in from a peer")
-        if entry.route == "keyed" and (batch.keys is None or batch.groups is None):
+        if entry.route == "keyed" and batch.keys is None:
             raise WireError(f"a batch without keys for entry {number}, which is by key")
         peer.batches_applied += 1
         self._checkpoint.keep_in_flight(peer, body)
@@ -508,13 +515,7 @@ class Dataflow:
         peer.barrier = max(peer.barrier, epoch)
 
     def _apply_own(self, entry: Entry, batch: Batch) -> None:
-        """What this worker's own table routed here: it may be applied if nothing is on hold."""
-        if entry.route == "keyed" and self._migration.is_holding():
-            groups = batch.groups or list(map(self._group_of, batch.keys or ()))
-            batch = Batch(batch.values, batch.keys, groups, batch.times)
-            self._admit(entry, batch, self._exchange.record_bytes(entry.id))
-        else:
-            self._apply(entry, batch)
+        self._admit(entry, batch, self._exchange.record_bytes(entry.id))
 
     def _admit(self, entry: Entry, batch: Batch, record_bytes: float) -> None:
         """Apply what may be applied here now; the rest waits for its key group."""
@@ -525,8 +526,8 @@ class Dataflow:
             self._apply(entry, admitted)
 
     def _apply(self, entry: Entry, batch: Batch) -> None:
-        """Run a batch through its stage. Key groups have done their work and are left behind."""
-        self._chains.entries[entry.id](Batch(batch.values, batch.keys, None, batch.times))
+        """Run a batch through its stage."""
+        self._chains.entries[entry.id](batch)
 
     def _emit(self, sink: str, records: list[Any]) -> None:
         self.records_out += len(records)
@@ -549,6 +550,7 @@ class Dataflow:
             self._me,
             self._config,
             self._registry,
+            self._groups,
             self._peers,
             self._chains.stateful,
             self._checkpoint,

@@ -24,39 +24,34 @@ from zstream.wire.frames import BatchCodec, FrameKind
 
 FIRST_GUESS_BYTES = 64  # of a record, before the first one was encoded
 
-Shape = tuple[bool, bool, bool]  # which of keys, groups and times there are
+Shape = tuple[bool, bool]  # which of keys and times there are
 
 
 def shape_of(batch: Batch) -> Shape:
-    return batch.keys is not None, batch.groups is not None, batch.times is not None
+    return batch.keys is not None, batch.times is not None
 
 
 class Filling:
     """Columns being filled, all batches of one shape."""
 
-    __slots__ = ("groups", "keys", "shape", "times", "values")
+    __slots__ = ("keys", "shape", "times", "values")
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.values: list[Any] = []
         self.keys: list[Any] = []
-        self.groups: list[int] = []
         self.times: list[float] = []
 
     def extend(self, batch: Batch) -> None:
         self.values += batch.values
         self.keys += batch.keys or ()
-        self.groups += batch.groups or ()
         self.times += batch.times or ()
 
     def batch(self) -> Batch:
         """What was filled in; the filling is not to be used after."""
-        with_keys, with_groups, with_times = self.shape
+        with_keys, with_times = self.shape
         return Batch(
-            self.values,
-            self.keys if with_keys else None,
-            self.groups if with_groups else None,
-            self.times if with_times else None,
+            self.values, self.keys if with_keys else None, self.times if with_times else None
         )
 
 
@@ -106,7 +101,7 @@ class Exchange:
         keys = batch.keys
         assert keys is not None, "an exchange by key gets keys"
         groups = list(map(self._group_of, keys))
-        shape = (True, True, batch.times is not None)
+        shape = shape_of(batch)
         own = Filling(shape)
         fillings = [
             own
@@ -114,12 +109,11 @@ class Exchange:
             else self._filling(member.incarnation, entry, shape)
             for member in members
         ]
-        columns = [(f.values.append, f.keys.append, f.groups.append) for f in fillings]
+        columns = [(filling.values.append, filling.keys.append) for filling in fillings]
         for value, key, group in zip(batch.values, keys, groups, strict=True):
-            add_value, add_key, add_group = columns[owners[group]]
+            add_value, add_key = columns[owners[group]]
             add_value(value)
             add_key(key)
-            add_group(group)
         if batch.times is not None:
             for time, group in zip(batch.times, groups, strict=True):
                 fillings[owners[group]].times.append(time)

@@ -24,7 +24,7 @@ from operator import is_
 from typing import Any
 
 from zstream.dataflow.writing import Writing
-from zstream.errors import CannotTravel, WireError
+from zstream.errors import CannotTravel, InvariantBroken, WireError
 from zstream.model.ids import KeyGroup
 from zstream.wire.columns import PLAIN_TYPES
 from zstream.wire.values import Registry
@@ -39,15 +39,19 @@ class KeyedState:
     """States by key. The operator's own loop reads all layers and writes to `recent`.
 
     writing: what the open epoch still has to write; None when none is open.
+    is_here: whether records of a key group may come here, asked when its first key comes.
     """
 
-    def __init__(self, group_of: Mapping[Any, int], registry: Registry) -> None:
+    def __init__(
+        self, group_of: Mapping[Any, int], registry: Registry, is_here: Callable[[int], bool]
+    ) -> None:
         self.base: dict[Any, Any] = {}
         self.frozen: dict[Any, Any] = {}
         self.recent = self.base
         self.writing: Writing | None = None
         self._group_of = group_of
         self._registry = registry
+        self._is_here = is_here
         self._keys_of: dict[int, dict[Any, None]] = {}  # a dict, because it keeps the order
         self._gone: dict[int, dict[Any, None]] = {}  # by group, keys that went since the cut
         self._gone_before: dict[int, dict[Any, None]] = {}  # those before, not in a manifest yet
@@ -110,9 +114,16 @@ class KeyedState:
             self.recent[key] = state
 
     def remember(self, key: Any) -> None:
-        """The key is new."""
+        """The key is new. Raises InvariantBroken where its records are not to come here."""
         group = self._group_of[key]
-        self._keys_of.setdefault(group, {})[key] = None
+        keys = self._keys_of.get(group)
+        if keys is None:
+            if not self._is_here(group):
+                raise InvariantBroken(
+                    f"a record came for key group {group}, which this worker neither holds nor owns"
+                )
+            keys = self._keys_of[group] = {}
+        keys[key] = None
         if group in self._gone:
             self._gone[group].pop(key, None)
 

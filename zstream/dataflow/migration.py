@@ -28,13 +28,14 @@ from typing import Any, NamedTuple
 from zstream.config import Config
 from zstream.dataflow.checkpoint import Checkpoint
 from zstream.dataflow.columns import chosen, rows
-from zstream.dataflow.exchange import Filling, Shape, shape_of
+from zstream.dataflow.exchange import Filling, shape_of
 from zstream.dataflow.links import DATA
 from zstream.dataflow.operators.stateful import StatefulMap
 from zstream.dataflow.peer import Peer
 from zstream.errors import InvariantBroken, WireError
 from zstream.model.batch import Batch
 from zstream.model.ids import Generation, Incarnation, KeyGroup
+from zstream.model.keys import KeyGroups
 from zstream.model.membership import EMPTY_TABLE, RoutingTable
 from zstream.model.records import GenerationOpened
 from zstream.ports.connectors import Tick
@@ -98,6 +99,7 @@ class Migration:
         me: Incarnation,
         config: Config,
         registry: Registry,
+        groups: KeyGroups,
         peers: Mapping[Incarnation, Peer],
         operators: Mapping[str, StatefulMap],
         checkpoint: Checkpoint,
@@ -112,6 +114,7 @@ class Migration:
         self._me = me
         self._config = config
         self._registry = registry
+        self._group_of = groups.__getitem__
         self._peers = peers
         self._operators = operators
         self._checkpoint = checkpoint
@@ -178,33 +181,34 @@ class Migration:
 
     # ------------------------------------------------------------ hold
 
-    def is_holding(self) -> bool:
-        """Whether a key group is on hold. Where none is, all that is owned here is live."""
-        return bool(self._holds)
+    def is_here(self, group: int) -> bool:
+        """Whether records of this key group may come here."""
+        return group in self.live or group in self._holds
 
     def admit(self, entry: Entry, batch: Batch, record_bytes: float) -> Batch | None:
-        """The rows whose key groups are live here, or None; those of groups on hold wait."""
-        groups = batch.groups
-        assert groups is not None, "records at an entry by key have key groups"
+        """The rows whose key groups are live here, or None; those of groups on hold wait.
+
+        Where none is on hold nobody looks: what is sent here is of what is owned here.
+        """
+        if not self._holds:
+            return batch
+        groups = list(map(self._group_of, batch.keys or ()))
         if self.live.issuperset(groups):
             return batch
-        shape = shape_of(batch)
         for row, group in enumerate(groups):
             if group not in self.live:
-                self._wait(entry, shape, batch, row, record_bytes)
+                self._wait(entry, rows(batch, row, row + 1), KeyGroup(group), record_bytes)
         live = chosen(batch, [group in self.live for group in groups])
         return live if live.values else None
 
-    def _wait(
-        self, entry: Entry, shape: Shape, batch: Batch, row: int, record_bytes: float
-    ) -> None:
-        group = KeyGroup(batch.groups[row] if batch.groups is not None else 0)
+    def _wait(self, entry: Entry, batch: Batch, group: KeyGroup, record_bytes: float) -> None:
         hold = self._holds.get(group)
         if hold is None:
             raise InvariantBroken(
                 f"worker {self._me} at generation {self.table.generation} got a record of key "
                 f"group {group}, which it neither holds nor owns"
             )
+        shape = shape_of(batch)
         last = hold.waiting[-1] if hold.waiting else None
         if (
             last is None
@@ -214,7 +218,7 @@ class Migration:
         ):
             last = _Waiting(entry, Filling(shape), record_bytes)
             hold.waiting.append(last)
-        last.filling.extend(rows(batch, row, row + 1))
+        last.filling.extend(batch)
         self.hold_bytes += last.record_bytes
         self._held += 1
 

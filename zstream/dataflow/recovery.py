@@ -17,6 +17,7 @@ from zstream.dataflow.columns import chosen
 from zstream.dataflow.ways import Ways
 from zstream.model.batch import Batch
 from zstream.model.ids import EntryId, Incarnation
+from zstream.model.keys import KeyGroups
 from zstream.model.records import GenerationOpened
 from zstream.topology.plan import Entry, Plan
 from zstream.wire.frames import BatchCodec
@@ -27,6 +28,7 @@ def records_in_flight(
     manifest: Iterable[Part],
     plan: Plan,
     codec: BatchCodec,
+    groups: KeyGroups,
     opened: GenerationOpened,
     me: Incarnation,
 ) -> tuple[list[tuple[Entry, Batch]], int]:
@@ -45,7 +47,7 @@ def records_in_flight(
             if entry is None:
                 dropped += len(batch.values)
                 continue
-            own = _own_rows(entry, batch, turn, opened, me)
+            own = _own_rows(entry, batch, groups, turn, opened, me)
             if own is not None:
                 found.append((entry, own))
     ranks = _ranks(plan)
@@ -54,14 +56,19 @@ def records_in_flight(
 
 
 def _own_rows(
-    entry: Entry, batch: Batch, turn: int, opened: GenerationOpened, me: Incarnation
+    entry: Entry,
+    batch: Batch,
+    groups: KeyGroups,
+    turn: int,
+    opened: GenerationOpened,
+    me: Incarnation,
 ) -> Batch | None:
     """The rows that belong to this worker. turn: the number of the part, for balanced work."""
     table = opened.table
     if entry.route == "keyed":
-        assert batch.groups is not None, "records at an entry by key have key groups"
+        assert batch.keys is not None, "records at an entry by key have keys"
         own = set(table.groups_of(me))
-        rows = chosen(batch, [group in own for group in batch.groups])
+        rows = chosen(batch, [groups[key] in own for key in batch.keys])
         return rows if rows.values else None
     if entry.route == "pinned":
         member = table.named(opened.placement.pinned[entry.name])

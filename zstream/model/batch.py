@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,6 @@ class Batch:
     """Columns of equal length. `values` is always there.
 
     keys: the user's keys, or None on a stream without key.
-    groups: key group of each key, computed once by the sender of an exchange, or None.
     times: event times in float seconds since 1970, or None; room kept for windows and joins.
 
     Whoever holds a batch owns its lists until it passes the batch on, and never after.
@@ -20,7 +18,6 @@ class Batch:
 
     values: list[Any]
     keys: list[Any] | None = None
-    groups: Sequence[int] | None = None
     times: list[float] | None = None
 
     def __len__(self) -> int:

@@ -136,7 +136,6 @@ class BatchCodec:
         pack_column = self._registry.pack_column
         columns = (
             entry,
-            None if batch.groups is None else pack_groups(batch.groups),
             None if batch.times is None else _to_little(array("d", batch.times)),
             None if batch.keys is None else pack_column(batch.keys),
             pack_column(batch.values),
@@ -147,20 +146,19 @@ class BatchCodec:
     def decode(self, body: bytes) -> tuple[EntryId, Batch]:
         """Raises WireError for anything that `encode` does not write."""
         try:
-            entry, groups, times, keys, values = msgpack.unpackb(body)
+            entry, times, keys, values = msgpack.unpackb(body)
             if type(entry) is not int or entry < 0:
                 raise ValueError("no entry id")
             batch = Batch(
                 self._registry.unpack_column(values),
                 None if keys is None else self._registry.unpack_column(keys),
-                None if groups is None else unpack_groups(groups),
                 None if times is None else _from_little("d", times).tolist(),
             )
         except WireError:
             raise
         except Exception as error:
             raise WireError(f"a batch cannot be read: {error}") from error
-        for column in (batch.keys, batch.groups, batch.times):
+        for column in (batch.keys, batch.times):
             if column is not None and len(column) != len(batch.values):
                 raise WireError("the columns of a batch differ in length.")
         return EntryId(entry), batch

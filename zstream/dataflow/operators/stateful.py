@@ -12,7 +12,7 @@ from typing import Any
 from zstream.dataflow.columns import kept, spread, with_values
 from zstream.dataflow.errors import OperatorErrors, shown
 from zstream.dataflow.keyed_state import KeyedState
-from zstream.errors import CannotTravel, TopologyError
+from zstream.errors import CannotTravel, InvariantBroken, TopologyError
 from zstream.model.batch import Batch
 from zstream.wire.values import Registry
 
@@ -56,6 +56,8 @@ class StatefulMap:
             try:
                 self._apply(pairs, outputs)
                 break
+            except InvariantBroken:
+                raise
             except Exception as error:
                 row = len(outputs) + len(failed)
                 self.state.failed(keys[row])

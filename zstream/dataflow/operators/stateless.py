@@ -234,7 +234,7 @@ class KeyBy:
         if self._function is not None:
             keys, failed = call_each(self._function, batch, self._errors)
             left = kept(batch, failed)
-            batch = Batch(left.values, keys, None, left.times)
+            batch = Batch(left.values, keys, left.times)
         kinds = set(map(type, batch.keys or ()))
         if not kinds <= KEY_TYPES:
             # 1.0 == 1, so the cache of key groups alone would take a float for the int it equals.
