@@ -159,7 +159,6 @@ def merged(reports: list[dict[str, Any]]) -> dict[str, Any]:
         **{name: sum(report[name] for report in reports) for name in SUMS},
         "peak_kib": max(report["peak_kib"] for report in reports),
         "found": sum(found) if isinstance(found[0], int) else found,
-        "timelines": [report["timeline"] for report in reports],
     }
 
 

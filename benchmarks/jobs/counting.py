@@ -37,6 +37,10 @@ def add_up(seen: dict[str, int], outputs: list[int]) -> None:
     seen["all"] = seen.get("all", 0) + sum(outputs)
 
 
+def sum_found(seen: dict[str, int]) -> int:
+    return seen.get("all", 0)
+
+
 def sum_wanted(keys: int, votes: int) -> int:
     """The sum of all outputs after so many votes of a source that has so many keys."""
     rounds, more = divmod(votes, keys)
@@ -58,4 +62,5 @@ JOB = Job(
     rounds=1,
     keys=(1_000_000,),
     gather=add_up,
+    found=sum_found,
 )
