@@ -12,6 +12,7 @@ Names are those of --list. `report` makes docs/performance.md from benchmarks/re
   --workers N    only with so many workers
   --keys N       only with so many keys
   --wire NAME    only over a connection of this kind: tcp
+  --whole        also what takes many minutes: Bytewax's restart with a million keys
   --small        only see that it runs: a small input, one turn
   --results DIR  where to write them [default: benchmarks/results]
   --list         the benchmarks and the peers
@@ -21,47 +22,49 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from docopt import docopt
 
-from benchmarks import throughput
-from benchmarks.case import Case
-from benchmarks.jobs import JOBS
+from benchmarks import latency, memory, rescale, starting, throughput
 from benchmarks.machine import machine
+from benchmarks.options import Options
 from benchmarks.peer import PEERS, ROOT
+
+BENCHMARKS: dict[str, Callable[[Options], dict[str, Any]]] = {
+    **{name: partial(throughput.measure, name) for name in throughput.NAMES},
+    "rescale": rescale.measure,
+    "latency": latency.measure,
+    "start": starting.measure,
+    "memory": memory.measure,
+}
+ONLY = ("workers", "keys", "wire")
 
 
 def main() -> int:
-    options = docopt(__doc__ or "")
-    if options["--list"]:
-        for name, job in JOBS.items():
-            print(f"{name:<16}{job.says}")
-        print(f"\npeers: {', '.join(PEERS)}")
+    said = docopt(__doc__ or "")
+    if said["--list"]:
+        print(f"benchmarks: {', '.join(BENCHMARKS)}\npeers: {', '.join(PEERS)}")
         return 0
-    unknown = [name for name in options["<name>"] if name not in JOBS]
-    if unknown:
-        print(f"There is no benchmark {unknown[0]}; --list names them.", file=sys.stderr)
-        return 2
-    folder = ROOT / options["--results"]
+    options = Options(
+        runs=1 if said["--small"] else int(said["--runs"]),
+        peers=tuple(said["--peers"].split(",")) if said["--peers"] else tuple(PEERS),
+        small=said["--small"],
+        whole=said["--whole"],
+        only={name: said[f"--{name}"] for name in ONLY if said[f"--{name}"] is not None},
+    )
+    for name in [*said["<name>"], *options.peers]:
+        if name not in BENCHMARKS and name not in PEERS:
+            print(f"There is no {name}; --list says what there is.", file=sys.stderr)
+            return 2
+    folder = ROOT / said["--results"]
     folder.mkdir(parents=True, exist_ok=True)
-    for name in options["<name>"]:
-        result = {"machine": machine(), **run(name, options)}
+    for name in said["<name>"]:
+        result = {"machine": machine(), **BENCHMARKS[name](options)}
         (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
     return 0
-
-
-def run(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    names = options["--peers"].split(",") if options["--peers"] else list(PEERS)
-    runs = 1 if options["--small"] else int(options["--runs"])
-
-    def wanted(case: Case) -> bool:
-        return all(
-            options[f"--{what}"] in (None, str(getattr(case, what)))
-            for what in ("workers", "keys", "wire")
-        )
-
-    return throughput.measure(name, runs, names, options["--small"], wanted)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from benchmarks.jobs import JOBS
 
 SUMS = ("cpu_seconds", "records", "outputs", "grown_bytes")  # added up over the workers of a run
 SLOT = 0.05  # seconds: outputs are counted in steps of this
+LAUNCHED = "BENCH_LAUNCHED"  # when the driver started the peer's program
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -148,14 +149,18 @@ def report(held: Held, counted: Counted) -> dict[str, Any]:
     }
 
 
-def merged(reports: list[dict[str, Any]]) -> dict[str, Any]:
-    """What all workers of a run say together. A worker that read or wrote nothing has no times."""
+def merged(reports: list[dict[str, Any]], launched: float = 0.0) -> dict[str, Any]:
+    """What all workers of a run say together. A worker that read or wrote nothing has no times.
+
+    launched: when the workers were started, where this program is none of them.
+    """
     began = min(report["began"] for report in reports if report["began"])
     ended = max(report["ended"] for report in reports)
+    first = min(report["first"] for report in reports if report["first"])
     found = [report["found"] for report in reports]
     return {
         "seconds": ended - began,
-        "first": min(report["first"] for report in reports if report["first"]),
+        "start_seconds": first - (launched or float(os.environ.get(LAUNCHED, first))),
         **{name: sum(report[name] for report in reports) for name in SUMS},
         "peak_kib": max(report["peak_kib"] for report in reports),
         "found": sum(found) if isinstance(found[0], int) else found,

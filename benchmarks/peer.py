@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import venv
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.case import Case
+from benchmarks.held import LAUNCHED
 from benchmarks.jobs import JOBS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,7 +32,8 @@ class Peer:
 
     module: in benchmarks.peers. mode: what the case tells it. environment: the name of its
     requirements, "" for the driver's own environment.
-    workers: the numbers of workers that it can do. size: at most so many records, for a slow one.
+    workers: the numbers of workers that it can do. wires: over what. is_paced: whether it can read
+    at a rate. size: at most so many records, for a slow one.
     """
 
     title: str
@@ -39,6 +42,7 @@ class Peer:
     environment: str = ""
     workers: tuple[int, ...] = (1, 2)
     wires: tuple[str, ...] = ("",)
+    is_paced: bool = False
     size: int = 0
 
     def takes(self, case: Case) -> bool:
@@ -50,9 +54,9 @@ class Peer:
 
 PEERS = {
     "bare": Peer("bare interpreter", "bare", wires=("", "tcp")),
-    "zstream": Peer("zstream", "zstream", wires=("", "tcp")),
-    "bytewax": Peer("Bytewax, per item", "bytewax", environment="bytewax"),
-    "bytewax-batch": Peer("Bytewax, batches", "bytewax", "batch", "bytewax"),
+    "zstream": Peer("zstream", "zstream", wires=("", "tcp"), is_paced=True),
+    "bytewax": Peer("Bytewax, per item", "bytewax", environment="bytewax", is_paced=True),
+    "bytewax-batch": Peer("Bytewax, batches", "bytewax", "batch", "bytewax", is_paced=True),
 }
 
 
@@ -63,7 +67,7 @@ def run(peer: Peer, case: Case) -> dict[str, Any]:
         done = subprocess.run(
             [*program, json.dumps(asdict(case))],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), LAUNCHED: str(time.monotonic())},
             capture_output=True,
             text=True,
             timeout=PATIENCE,

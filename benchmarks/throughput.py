@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
@@ -11,8 +10,10 @@ from typing import Any
 from benchmarks import peer
 from benchmarks.case import Case
 from benchmarks.jobs import JOBS
+from benchmarks.options import Options
 from benchmarks.peer import PEERS, Missing
 
+NAMES = ("alphabet", "wordcount", "stateless", "dicts", "market_spread")
 SMALL = 5_000  # records, where it is only seen that it runs
 CHECKED = ("records", "outputs", "found")
 KEPT = ("seconds", "cpu_seconds", "records", "outputs", "peak_kib")
@@ -29,27 +30,25 @@ def cases(job: str, small: bool) -> list[Case]:
     return found
 
 
-def measure(
-    job: str, runs: int, names: list[str], small: bool, wanted: Callable[[Case], bool]
-) -> dict[str, Any]:
+def measure(job: str, options: Options) -> dict[str, Any]:
     """All cases of a job that are wanted; each has the runs of each peer, in the order of turns."""
     return {
         "says": JOBS[job].says,
         "unit": JOBS[job].unit,
         "cases": [
-            {**asdict(case), "peers": _in_turns(case, runs, names)}
-            for case in filter(wanted, cases(job, small))
+            {**asdict(case), "peers": _in_turns(case, options)}
+            for case in filter(options.wants, cases(job, options.small))
         ],
     }
 
 
-def _in_turns(case: Case, runs: int, names: list[str]) -> dict[str, Any]:
+def _in_turns(case: Case, options: Options) -> dict[str, Any]:
     """A run of each peer, and again from the first, as often as asked for. A peer that fails is
     out, with a sentence.
     """
-    taking = {name: PEERS[name] for name in names if PEERS[name].takes(case)}
+    taking = {name: PEERS[name] for name in options.peers if PEERS[name].takes(case)}
     found: dict[str, Any] = {name: {"runs": []} for name in taking}
-    for turn in range(runs):
+    for turn in range(options.runs):
         for name, each in taking.items():
             if "failed" in found[name]:
                 continue

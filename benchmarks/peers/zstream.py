@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -152,9 +153,10 @@ def main() -> None:
         if case.wire:
             say(run_between_connections(case, folder))
             return
+        launched = time.monotonic()
         start_workers(case, folder)
         reports = [(folder / str(index)).read_text() for index in range(case.workers)]
-    say(merged([json.loads(text) for text in reports]))
+    say(merged([json.loads(text) for text in reports], launched))
 
 
 if __name__ == "__main__":
