@@ -1,8 +1,8 @@
 """Run benchmarks, write what they measured, and show it beside the goals: python -m benchmarks ...
 
 Usage:
+  benchmarks [options] report
   benchmarks [options] <name>...
-  benchmarks report
   benchmarks --list
 
 Names are those of --list. `report` makes docs/performance.md from benchmarks/results.
@@ -14,7 +14,8 @@ Names are those of --list. `report` makes docs/performance.md from benchmarks/re
   --wire NAME    only over a connection of this kind: tcp
   --whole        also what takes many minutes: Bytewax's restart with a million keys
   --small        only see that it runs: a small input, one turn
-  --results DIR  where to write them [default: benchmarks/results]
+  --results DIR  where to write them, and report reads them [default: benchmarks/results]
+  --docs DIR     where report writes [default: docs]
   --list         the benchmarks and the peers
 """
 
@@ -24,14 +25,18 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from docopt import docopt
 
-from benchmarks import latency, memory, rescale, starting, throughput
+from benchmarks import goals, latency, memory, rescale, starting, throughput
 from benchmarks.machine import machine
 from benchmarks.options import Options
 from benchmarks.peer import PEERS, ROOT
+from benchmarks.report import report
+from benchmarks.results import Results
+from benchmarks.tables import table
 
 BENCHMARKS: dict[str, Callable[[Options], dict[str, Any]]] = {
     **{name: partial(throughput.measure, name) for name in throughput.NAMES},
@@ -60,10 +65,26 @@ def main() -> int:
             print(f"There is no {name}; --list says what there is.", file=sys.stderr)
             return 2
     folder = ROOT / said["--results"]
+    if said["report"]:
+        return write_report(folder, ROOT / said["--docs"])
     folder.mkdir(parents=True, exist_ok=True)
     for name in said["<name>"]:
         result = {"machine": machine(), **BENCHMARKS[name](options)}
         (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    found = goals.rows(Results.read(folder), said["<name>"])
+    print(table(("", "goal", "measured", "reached"), found))
+    return 0
+
+
+def write_report(folder: Path, docs: Path) -> int:
+    """The page and its plots."""
+    # What draws them is needed here only, and heavy.
+    from benchmarks.plots import draw
+
+    results = Results.read(folder)
+    docs.mkdir(parents=True, exist_ok=True)
+    (docs / "performance.md").write_text(report(results))
+    draw(results, docs / "performance")
     return 0
 
 

@@ -1,0 +1,303 @@
+"""docs/performance.md, from what lies in benchmarks/results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks import goals
+from benchmarks.peer import PEERS
+from benchmarks.results import Case, Results, figures
+from benchmarks.spread import Spread, ratios, spread
+from benchmarks.tables import table
+
+METHOD = """\
+# Performance
+
+Written by `python -m benchmarks report` from the runs in `benchmarks/results`. To measure again:
+`tox -e bench -- alphabet rescale`, or any of the names that `tox -e bench -- --list` gives.
+
+## Method
+
+- Every peer runs in an environment of its own, with pinned versions (`requirements/bench-*.txt`),
+  on the same input and with the same functions of the user (`benchmarks/jobs`). How each is told
+  the job stands in `benchmarks/peers`.
+- The input is made before and held in memory. Each worker has a source of its own with its share
+  of it, and a sink of its own. The clock runs from the first record that any worker reads to the
+  last output that any sink is given.
+- Peers take turns: one run of each, and again from the first. Shown is the median, with the
+  lowest and the highest in brackets. Ratios are taken turn by turn.
+- Every run is checked: as many outputs as the plain loop gives, and the same last total for each
+  key.
+- "In processor time" is what all workers together spent while the clock ran. On a machine with
+  other work it is steadier than time of the clock; it does not see waiting.
+- zstream runs with default settings: among them a checkpoint each second, on disk. The others run
+  without theirs, as they do by default. No peer was tuned by somebody who knows it well.
+- *Bare interpreter* is no engine: a plain loop that calls the same functions. With two workers it
+  is two such loops which send each other columns in MessagePack over ZeroMQ, and nothing else.
+  That is what the interpreter allows.
+"""
+
+NOT_MEASURED = (
+    "Quix Streams and Faust read and write Kafka only: without a broker they do not run, and with "
+    "one its cost is in every figure",
+)
+
+
+def report(results: Results) -> str:
+    """The whole page."""
+    parts = [METHOD, _machines(results), _goals(results), "## Throughput\n"]
+    if any(True for _ in results.cases()):
+        parts.append("![Throughput by workers and peers](performance/throughput.svg)\n")
+    parts += _throughput(results)
+    sections = {
+        "rescale": _rescale,
+        "latency": _latency,
+        "start": _start,
+        "memory": _memory,
+        "checkpoint": _checkpoint,
+        "recovery": _recovery,
+    }
+    parts += [section(results[name]) for name, section in sections.items() if name in results]
+    parts += [_where_others_are_better(results), _not_measured(results)]
+    return "\n".join(parts)
+
+
+def _machines(results: Results) -> str:
+    rows = []
+    for name, result in results.items():
+        it = result["machine"]
+        versions = ", ".join(f"{package} {number}" for package, number in it["versions"].items())
+        machine = f"{it['processor']}, {it['cores']} cores, {it['memory_gib']} GiB"
+        software = f"{it['kernel']}, {it['python']}, {versions}"
+        rows.append((name, it["at"][:16].replace("T", " "), f"{it['load']}", machine, software))
+    head = ("benchmark", "measured (UTC)", "load at start", "machine", "software")
+    return f"## Machine\n\n{table(head, rows)}\n"
+
+
+def _goals(results: Results) -> str:
+    head = ("", "goal", "measured", "reached")
+    found = goals.rows(results, {goal.benchmark for goal in goals.GOALS})
+    return f"## Goals\n\n{table(head, found)}\n"
+
+
+def _throughput(results: Results) -> Iterator[str]:
+    told = ""
+    for job, case in results.cases():
+        if job != told:
+            told = job
+            yield f"### {job}\n\n{_sentence(results[job]['says'])}\n"
+        unit = results[job]["unit"]
+        head = (
+            title_of(case),
+            f"{unit} a second",
+            "zstream to it",
+            "a second of processor time",
+            "zstream to it",
+        )
+        yield f"{table(head, [row for peer in case['peers'] for row in _row(case, peer)])}\n"
+
+
+def title_of(case: Case) -> str:
+    """ "2 workers, 100,000 keys" """
+    workers = "1 worker" if case["workers"] == 1 else f"{case['workers']} workers"
+    keys = f", {case['keys']:,} keys" if case["keys"] else ""
+    return workers + keys + (", TCP in and out" if case["wire"] else "")
+
+
+def _row(case: Case, peer: str) -> Iterator[tuple[str, ...]]:
+    if not figures(case, peer, "rate"):
+        return
+    cells = [PEERS[peer].title]
+    for what in ("rate", "cpu_rate"):
+        cells.append(amounts(spread(figures(case, peer, what))))
+        ratio = ratios(figures(case, "zstream", what), figures(case, peer, what))
+        cells.append("" if peer == "zstream" or ratio is None else f"{ratio.middle:.2f} x")
+    yield tuple(cells)
+
+
+def amounts(found: Spread) -> str:
+    """ "1.87 M [1.62-1.98]": millions or thousands, as the median asks for."""
+    factor, unit = (1e6, " M") if found.middle >= 1e6 else (1e3, " k")
+    middle, low, high = (f"{value / factor:.3g}" for value in found)
+    return f"{middle}{unit} [{low}-{high}]"
+
+
+def _rescale(result: dict[str, Any]) -> str:
+    head = ("", "took s", "slowest key group waited ms", "records that waited", "worst dip")
+    rows = []
+    for load in ("half", "full"):
+        for number, name in enumerate(("2 -> 3", "3 -> 2")):
+            runs = [run["rescales"][number] for run in result[load]]
+            cells = [
+                _cell(run[what] for run in runs)
+                for what in ("seconds", "slowest_key_group_ms", "records_held")
+            ]
+            rows.append(
+                (f"{name}, {load} load", *cells, _cell(100 * run["dip"] for run in runs) + " %")
+            )
+        before = _cell(100 * run["dip_before"] for run in result[load])
+        rows.append((f"nothing changed, {load} load", "", "", "", f"{before} %"))
+    text = f"## Rescale\n\n{_sentence(result['says'])}"
+    text += (
+        " Full load is all that two workers take from memory; half is half of that, at a steady"
+        " rate. The dip is how far the worst half second lies below the median of the stretch"
+        " before; the last row of each load is what it is when nothing is changed.\n\n"
+    )
+    text += f"{table(head, rows)}\n\n![Latency over time](performance/rescale.svg)\n\n"
+    text += f"{_stretches(result['half'])}\n\n{_restarts(result['restarts'])}\n"
+    return text
+
+
+def _stretches(runs: list[dict[str, Any]]) -> str:
+    names = list(runs[0]["latency_ms"])
+    rows = [
+        (
+            f"latency, {title}, ms",
+            *(_cell(run["latency_ms"][name][what] for run in runs) for name in names),
+        )
+        for what, title in (("p50", "median"), ("p99", "99th percentile"), ("max", "longest"))
+    ]
+    return table(("at half load", *names), rows)
+
+
+def _restarts(restarts: dict[str, Any]) -> str:
+    sentences = []
+    for keys, found in restarts.items():
+        if "failed" in found:
+            sentences.append(found["failed"])
+        else:
+            sentences.append(
+                f"with {int(keys):,} keys no output comes for {found['downtime_seconds']:.1f} s"
+            )
+    if not sentences:
+        return ""
+    return (
+        "Bytewax changes its number of workers by a stop and a start from its recovery store (6 "
+        f"partitions, snapshots each second, one run): {'; '.join(sentences)}."
+    )
+
+
+def _latency(result: dict[str, Any]) -> str:
+    head = ("", "median ms", "99th percentile", "99.9th", "longest")
+    whats = ("p50", "p99", "p999", "max")
+
+    def row(title: str, runs: list[dict[str, float]]) -> tuple[str, ...]:
+        return (title, *(_cell(run[what] for run in runs) for what in whats))
+
+    peers = [row(PEERS[name].title, runs) for name, runs in result["peers"].items()]
+    shares = [row(share, runs) for share, runs in result["shares"].items() if runs]
+    saturation = ", ".join(
+        f"{PEERS[name].title} {rate:,}" for name, rate in result["saturation"].items()
+    )
+    return (
+        f"## Latency\n\n{_sentence(result['says'])} It is the time from when a record was due to "
+        f"when its output was at the sink. Records a second at saturation: {saturation}.\n\n"
+        f"At {result['rate']:,} records a second, half of where Bytewax saturates:\n\n"
+        f"{table(head, peers)}\n\n"
+        f"zstream at shares of its own saturation:\n\n{table(head, shares)}\n\n"
+        "![Latency by load](performance/latency.svg)\n"
+    )
+
+
+def _start(result: dict[str, Any]) -> str:
+    rows = [
+        (PEERS[name].title, _cell(starts), _cell(result["import_seconds"][name]))
+        for name, starts in result["start_seconds"].items()
+    ]
+    return f"## Start\n\n{table(('', 'start to first output s', 'import s'), rows)}\n"
+
+
+def _memory(result: dict[str, Any]) -> str:
+    rows = [(PEERS[name].title, _cell(found)) for name, found in result["bytes"].items()]
+    head = (f"{result['keys']:,} keys", "bytes a key")
+    return f"## Memory\n\n{_sentence(result['says'])}\n\n{table(head, rows)}\n"
+
+
+def _checkpoint(result: dict[str, Any]) -> str:
+    rows = [
+        (
+            f"{int(keys):,}",
+            f"{found['throughput']['ratio']:.0%}",
+            f"{found['of one key in a hundred']['ratio']:.0%}",
+            f"{max(found['calls']['later_epochs']['longest_ms'].values()):.1f}",
+            *(f"{sum(parts.values()):.2f}" for parts in found["recovery_seconds"].values()),
+        )
+        for keys, found in result["by_keys"].items()
+    ]
+    head = (
+        "keys",
+        "throughput with a checkpoint a second",
+        "one key in a hundred changes",
+        "longest call ms",
+        "restored from one part s",
+        "and sixty more s",
+    )
+    return f"## Checkpoint\n\n{_sentence(result['says'])}\n\n{table(head, rows)}\n"
+
+
+def _recovery(result: dict[str, Any]) -> str:
+    kinds = result["seconds"]
+    head = ("", *next(iter(kinds.values())))
+    rows = [(kind, *(_cell(values) for values in parts.values())) for kind, parts in kinds.items()]
+    return f"## Recovery\n\n{_sentence(result['says'])}\n\n{table(head, rows)}\n"
+
+
+UNITS = {"rate": "as much a second", "cpu_rate": "as much a second of processor time"}
+COSTS = (
+    ("start", "start_seconds", "from start to first output"),
+    ("start", "import_seconds", "to import"),
+    ("memory", "bytes", "of memory for a key"),
+)
+
+
+def _where_others_are_better(results: Results) -> str:
+    """Every figure in which a peer is ahead of zstream."""
+    found = []
+    for job, case in results.cases():
+        for peer in case["peers"]:
+            for what, unit in UNITS.items():
+                ratio = ratios(figures(case, peer, what), figures(case, "zstream", what))
+                where = f"in {job}, {title_of(case)}"
+                found.append((peer, ratio, f"{unit} {where}"))
+    for benchmark, figure, what in COSTS:
+        by_peer = results.get(benchmark, {}).get(figure, {})
+        for peer, costs in by_peer.items():
+            found.append((peer, ratios(by_peer.get("zstream", ()), costs), f"less {what}"))
+    by_peer = results.get("latency", {}).get("peers", {})
+    for peer, runs in by_peer.items():
+        for what in ("p50", "p99", "p999", "max"):
+            costs = [[run[what] for run in each] for each in (by_peer["zstream"], runs)]
+            found.append((peer, ratios(*costs), f"less latency ({what})"))
+    lines = [
+        f"- {PEERS[peer].title}: {ratio.middle:.2f} x {what}."
+        for peer, ratio, what in found
+        if ratio is not None and ratio.middle > 1 and peer not in ("zstream", "bare")
+    ]
+    text = "\n".join(lines) or "- Nowhere in what was measured."
+    return f"## Where a peer is better\n\n{text}\n"
+
+
+def _not_measured(results: Results) -> str:
+    sentences = dict.fromkeys(NOT_MEASURED)
+    for job, case in results.cases():
+        for peer, found in case["peers"].items():
+            if "failed" in found:
+                sentences[f"{PEERS[peer].title} in {job}, {title_of(case)}: {found['failed']}"] = (
+                    None
+                )
+    return "## What was not measured\n\n" + "\n".join(f"- {text}" for text in sentences) + "\n"
+
+
+def _cell(values: Any) -> str:
+    """A median with the lowest and the highest."""
+    middle, low, high = map(_short, spread(values))
+    return f"{middle} [{low}-{high}]"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
