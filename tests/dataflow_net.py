@@ -164,7 +164,7 @@ class Net:
         )
         self.opened = GenerationOpened(
             Term(1),
-            1,
+            int(self.run),  # drawn anew for each run in a cluster, too
             self.run,
             table,
             self.placement,
