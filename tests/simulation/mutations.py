@@ -371,6 +371,22 @@ def output_of_the_ended_run_stays() -> Patches:
     return [(Outputs, "abort", lambda self: None)]
 
 
+def tick_stays_at_home() -> Patches:
+    install = Migration._install
+
+    def with_its_own(self: Migration, group: Any, snapshot: bytes) -> None:
+        tick = self.tick
+        install(self, group, snapshot)
+        self.tick = tick
+        self._moved(tick)
+
+    return [(Migration, "_install", with_its_own)]
+
+
+def sinks_hear_of_no_moves() -> Patches:
+    return [(Outputs, "moved", lambda *_: None)]
+
+
 def opens_before_all_is_committed() -> Patches:
     return [(epochs, "all_committed", lambda state, reports: True)]
 
@@ -611,6 +627,20 @@ MUTATIONS = [
         "an epoch is opened without looking at who has committed",
         opens_before_all_is_committed,
         50,
+    ),
+    Mutation(
+        "a tick travels with its key group",
+        "checkpoint",
+        "a target goes on with its own tick",
+        tick_stays_at_home,
+        100,
+    ),
+    Mutation(
+        "sinks are told of moves",
+        "checkpoint",
+        "no writer hears of a tick",
+        sinks_hear_of_no_moves,
+        100,
     ),
     Mutation(
         "a leaver's epoch",

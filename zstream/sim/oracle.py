@@ -8,7 +8,8 @@ nothing had ever happened. The first that is wrong is raised as InvariantBroken.
 - Of each partition the records up to a place are in, each once, in order; all of them, if anybody
   read it at the end. That place is the position in the last manifest.
 - Each key had one state, which saw every record of its ways, in order, once.
-- Output came in the order of epochs. What is sent at once came at least once.
+- Output came in the order of epochs; what a key gave in one of them, in that of its ticks. What is
+  sent at once came at least once.
 - Exactly what a step refused is among the dead letters.
 
 Where a part of a manifest has rotted, the manifest before it is taken, and that is said: what had
@@ -260,13 +261,19 @@ def _in_order(what: str, got: list[Applied], key_of: Key, way_of: Key) -> None:
 
 
 def _in_epochs(what: str, got: list[Emitted], key_of: Key) -> None:
-    """What a key gave in one epoch was all given before what it gives in the next."""
-    newest: dict[object, int] = {}
+    """What a key gave in one epoch was all given before what it gives in the next; and where two
+    workers gave it, the tick tells which was later.
+    """
+    newest: dict[object, Emitted] = {}
     for emitted in sorted(got, key=lambda emitted: emitted.record.place):
         key = key_of(emitted.record.record)
-        if emitted.epoch < newest.get(key, 0):
-            raise InvariantBroken(f"{what}: {emitted} is in an epoch before {newest[key]}")
-        newest[key] = emitted.epoch
+        last = newest.setdefault(key, emitted)
+        if emitted.epoch < last.epoch:
+            raise InvariantBroken(f"{what}: {emitted} is in an epoch before {last.epoch}")
+        higher = emitted.author != last.author
+        if emitted.epoch == last.epoch and emitted.tick < last.tick + higher:
+            raise InvariantBroken(f"{what}: key {key} has tick {emitted.tick} after {last}")
+        newest[key] = emitted
 
 
 def _rising(what: str, got: list[Applied]) -> None:

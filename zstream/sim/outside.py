@@ -129,16 +129,19 @@ class Emitted(NamedTuple):
     """One record as it arrived outside. epoch: 0 for what was sent at once.
 
     written: the order in which all workers wrote, which commits do not keep within an epoch.
+    author, tick: who wrote it, and the number of its tick then.
     """
 
     at: float
     worker: str
     epoch: int
     written: int
+    author: int
+    tick: int
     record: Any
 
 
-Written = tuple[int, Any]  # in which order, and what
+Written = tuple[int, int, int, Any]  # in which order, by whom, at which tick, and what
 
 
 Token = list[Any]  # what is prepared is called [sink, epoch, author, how many records]
@@ -230,12 +233,14 @@ class _Door:
         self._worker = worker
         self._author = author
         self._gathered: list[Written] = []
+        self._tick = 0
 
     def write(self, records: list[Any]) -> None:
-        self._gathered.extend(zip(self._outlet.order, records))  # noqa: B905 - the order is endless
+        order, by = self._outlet.order, (self._author, self._tick)
+        self._gathered.extend((next(order), *by, record) for record in records)
 
     def moved(self, tick: Tick) -> None:
-        """All records are shown."""
+        self._tick = tick.number
 
     def descriptors(self) -> Sequence[int]:
         return ()
@@ -273,6 +278,7 @@ class HoldingWriter(_Door):
 
     def abort(self) -> None:
         self._gathered = []
+        self._tick = 0
 
 
 class SendingWriter(_Door):
