@@ -96,3 +96,18 @@ def test_of_two_that_begin_at_one_time_one_is_refused(seed: int) -> None:
     [gone] = [worker for worker in pair if not worker.alive]
     assert gone.exit is not None and gone.exit.code == 1
     assert f"w0 at {left.member.control}" in gone.exit.says
+
+
+def test_a_worker_too_many_comes_to_a_start() -> None:
+    """While it is under way, of one worker: it goes on, and the other one is told how to join."""
+    told = Told()
+    first = told.cluster.start(1)[0]
+    told.until(lambda: told.truth.state.open is not None)
+    other = told.cluster._spawn("w1", "starter", first.member.control, 1)
+    told.until(lambda: not other.alive, 2.0)
+    assert told.members() == ["w0"] and first.alive
+    assert other.exit is not None
+    assert other.exit.says == (
+        "the cluster told is up already, with 1 worker. "
+        "To let w1 join it, use --join instead of --control."
+    )

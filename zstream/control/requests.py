@@ -91,6 +91,8 @@ class Requests:
         me = request.member.incarnation
         if me in self._refused:
             return self._refused[me]
+        if request.kind == "start" and state.generation is not None:
+            self._drop(me)  # the start went on with others
         waiting = self._joiners.get(me)
         if waiting is not None:
             waiting.seen_at = now
@@ -276,9 +278,9 @@ class Requests:
         wanted = self._start_count - 1 if kind == "start" else worker_count
         if len(batch) >= wanted:
             whole = tuple(w.request.member.incarnation for w in batch[:wanted])
-            if kind == "start":
+            if kind == "start" and whole:
                 self._line.insert(0, whole)
-            else:
+            elif whole:
                 self._line.append(whole)
 
     def _drop(self, me: Incarnation) -> None:
@@ -296,6 +298,8 @@ class Requests:
                 return self._reply(request, "waiting", says=says)
         batch = self._batch(request.kind)
         wanted = self._start_count - 1 if request.kind == "start" else request.worker_count
+        if wanted < len(batch):
+            return self._reply(request, "waiting", says="the start has all its workers")
         here = names([w.request.member.name for w in batch])
         more = plural(wanted - len(batch), "more worker")
         return self._reply(request, "waiting", says=f"waiting for {more} (here: {here})")
@@ -341,6 +345,9 @@ class Requests:
                 waiting = [self._joiners[me].request for me in item]
                 if waiting[0].kind == "join" and state.generation is None:
                     return None
+                if waiting[0].kind == "start" and state.generation is not None:
+                    self._line.pop(0)  # refused when they ask again
+                    continue
                 if self._refuse_taken_names(waiting, state):
                     continue
                 return Opening(
