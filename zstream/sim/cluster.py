@@ -37,6 +37,7 @@ class Asked:
     at: float
     answers: list[Answer] = field(default_factory=list)
     is_given_up: bool = False  # the cluster it was asked of has died
+    met_no_member: bool = False  # at its last try: only workers on their way in, or nobody
 
     @property
     def final(self) -> Answer | None:
@@ -209,6 +210,7 @@ class SimulatedCluster:
             asked.is_given_up = True  # nobody is there to answer
         if asked.final is not None or asked.is_given_up:
             return
+        asked.met_no_member = not any(worker.driver.agent.generation for worker in self.alive)
         worker = self.kernel.chance.choice(self.alive)
         worker.ask(asked.request.request.encode(), encode_message(asked.request))
         self.kernel.after(self.config.request_repeat_ms / 1000, lambda: self._repeat(asked))

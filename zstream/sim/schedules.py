@@ -146,7 +146,6 @@ class Schedule:
                 self._push_some_more()
             cluster.run(self.chance.uniform(0.01, 0.2))
             self._start_again()
-        cluster.run(cluster.config.request_repeat_ms / 1000)  # tools that ask again find nobody
 
     # ------------------------------------------------------------ lives of the cluster
 
