@@ -1,7 +1,7 @@
 """Changes of one operator against a model: what an epoch writes is the state at its cut.
 
-Random batches set, change in place and drop states while slices are written, epochs get a manifest
-or none, key groups leave with their changes and come back. All that manifests hold, taken
+Random batches replace, change in place and drop states while slices are written, epochs get a
+manifest or none, key groups leave with their changes and come back. All that manifests hold, taken
 together, is at each manifest the state as it was at the cut.
 """
 
@@ -26,7 +26,7 @@ groups = st.sets(st.integers(0, GROUPS - 1))
 steps = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(["change", "fail", "drop"]), keys),
-        st.tuples(st.sampled_from(["take", "merge"]), st.integers(1, 4)),
+        st.tuples(st.sampled_from(["take", "release"]), st.integers(1, 4)),
         st.tuples(st.just("cut"), groups),
         st.tuples(st.sampled_from(["manifest", "abandon"]), st.none()),
         st.tuples(st.just("move"), st.integers(0, GROUPS - 1)),
@@ -40,9 +40,13 @@ def refuse(error: CannotTravel, key: Any, state: Any) -> None:
 
 
 class Model:
-    """One operator; stored: what manifests hold; at_cut: the state at the open epoch's cut."""
+    """One operator; stored: what manifests hold; at_cut: the state at the open epoch's cut.
 
-    def __init__(self) -> None:
+    in_place: whether steps change a state in place, or return a new one.
+    """
+
+    def __init__(self, in_place: bool) -> None:
+        self.in_place = in_place
         self.state = KeyedState({key: key % GROUPS for key in KEYS}, Registry(), lambda group: True)
         self.state.track()
         self.whole = set(range(GROUPS))  # in no manifest yet
@@ -56,20 +60,23 @@ class Model:
         self.state.touch(keys, refuse)
         for key in keys:
             self.clock += 1
-            state = self.state.get(key)
+            state = self.state.current.get(key)
             if state is None:
-                self.state.note(list)
+                self.state.note(list if self.in_place else int)
                 self.state.remember(key)
                 state = []
-            state.append(self.clock)
-            self.state.recent[key] = state
+            if self.in_place:
+                state.append(self.clock)
+            else:
+                state = [*state, self.clock]
+            self.state.set(key, state)
 
     def fail(self, keys: list[int]) -> None:
         """Steps that change a state in place and raise."""
         self.state.touch(keys, refuse)
         for key in keys:
-            state = self.state.get(key)
-            if state is not None:
+            state = self.state.current.get(key)
+            if state is not None and self.in_place:
                 self.clock += 1
                 state.append(self.clock)
             self.state.failed(key)
@@ -77,7 +84,7 @@ class Model:
     def drop(self, keys: list[int]) -> None:
         self.state.touch(keys, refuse)
         for key in keys:
-            if self.state.get(key) is not None:
+            if key in self.state.current:
                 self.state.forget(key)
 
     def cut(self, bases: set[int]) -> None:
@@ -96,9 +103,9 @@ class Model:
                 groups = [group for group, n in zip(groups, counts, strict=True) for _ in range(n)]
             self.rows += deepcopy(list(zip(groups, keys, states, strict=True)))
 
-    def merge(self, count: int) -> None:
+    def release(self, count: int) -> None:
         if self.at_cut is None:
-            self.state.merge(count)
+            self.state.release(count)
 
     def abandon(self, _: None) -> None:
         if self.at_cut is not None:
@@ -134,9 +141,11 @@ class Model:
         self.state.install(KeyGroup(group), rows, changed)
 
 
-@given(steps)
-def test_manifests_hold_the_state_at_their_cut(steps: list[tuple[str, Any]]) -> None:
-    model = Model()
+@given(steps, st.booleans())
+def test_manifests_hold_the_state_at_their_cut(
+    steps: list[tuple[str, Any]], in_place: bool
+) -> None:
+    model = Model(in_place)
     for name, argument in [*steps, ("cut", set()), ("manifest", None)]:
         getattr(model, name)(argument)
         if model.clock % 2:

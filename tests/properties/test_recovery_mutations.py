@@ -156,10 +156,9 @@ def changes_until_the_cut(patch: Patch) -> None:
     put_back = KeyedState.put_back
 
     def forget(self: KeyedState) -> None:
-        recent, frozen = dict(self.recent), dict(self.frozen)
+        recent, groups = dict(self.recent), list(self._recent_groups)
         put_back(self)
-        self.base.update((key, state) for key, state in frozen.items() if state is not None)
-        self.recent = recent
+        self.recent, self._recent_groups = recent, groups
 
     patch.setattr(KeyedState, "put_back", forget)
 

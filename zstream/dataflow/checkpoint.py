@@ -158,11 +158,11 @@ class Checkpoint:
         return any(operator.state.is_pending for operator in self._operators.values())
 
     def write(self) -> None:
-        """One slice of what is frozen; or what is in a manifest by now goes where it belongs."""
+        """One slice of what is frozen; or what is in a manifest by now is let go."""
         opened, budget = self._open, self._config.part_slice_bytes
         if opened is None:
             for operator in self._operators.values():
-                operator.state.merge(self._config.batch_records_max)
+                operator.state.release(self._config.batch_records_max)
             return
         for name, operator in self._operators.items():
             writing = operator.state.writing

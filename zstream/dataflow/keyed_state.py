@@ -1,16 +1,18 @@
-"""The state of one stateful operator, in layers, and which keys stand in which key group.
+"""The state of one stateful operator, what of it has changed, and which keys are in which group.
 
-    recent   states since the last cut: what the operator writes goes here
-    frozen   what was recent at the cut: written while an epoch is open, then moved into the base
-    base     everything else
+    current  all states, as they are now
+    recent   those that changed since the last cut, as they are now
+    frozen   those that were recent at the cut, as they were then: what an open epoch writes
 
-A key's state is in the first layer that has one; None stands for none. So what changed is known
-without a look at each record: it is what is recent. Before the first cut there is one dict, which
-is recent and base.
+The operator's loop writes each state to the first two. Each dict that is reached for at random
+costs as much as the rest of the loop once there are a million keys, and to write twice what was
+just read is cheap: so there are no layers to look through, and nothing to be merged. Before the
+first cut current and recent are one dict.
 
-While an epoch is written nothing that is frozen changes, nor what stands in a key group that is
-written whole: a state that the next batch may change in place is copied first, and the copy goes
-on living. States of plain types cannot be changed in place, and are not copied.
+While an epoch is written nothing that is frozen changes: a state that the next batch may change in
+place is copied first, and the copy goes on living. States of plain types cannot be changed in
+place, and are not copied. Of key groups that are written whole, what changes meanwhile is kept as
+it was at the cut.
 
 The keys by group are touched only when a key is new or goes; a migration moves groups, not keys.
 """
@@ -36,7 +38,7 @@ Refuse = Callable[[CannotTravel, Any, Any], None]
 
 
 class KeyedState:
-    """States by key. The operator's own loop reads all layers and writes to `recent`.
+    """States by key. The operator's own loop reads `current` and writes to it and to `recent`.
 
     writing: what the open epoch still has to write; None when none is open.
     is_here: whether records of a key group may come here, asked when its first key comes.
@@ -45,9 +47,9 @@ class KeyedState:
     def __init__(
         self, group_of: Mapping[Any, int], registry: Registry, is_here: Callable[[int], bool]
     ) -> None:
-        self.base: dict[Any, Any] = {}
-        self.frozen: dict[Any, Any] = {}
-        self.recent = self.base
+        self.current: dict[Any, Any] = {}
+        self.recent = self.current
+        self.frozen: dict[Any, Any] = {}  # None for a key that went since the cut
         self.writing: Writing | None = None
         self._group_of = group_of
         self._registry = registry
@@ -62,17 +64,9 @@ class KeyedState:
     def __len__(self) -> int:
         return sum(map(len, self._keys_of.values()))
 
-    def get(self, key: Any) -> Any:
-        """The state of a key, or None."""
-        for layer in (self.recent, self.frozen):
-            state = layer.get(key)
-            if state is not None:
-                return state
-        return self.base.get(key)
-
     def states(self) -> dict[Any, Any]:
         """All keys and their states, in a new dict."""
-        return {key: self.get(key) for keys in self._keys_of.values() for key in keys}
+        return dict(self.current)
 
     # ------------------------------------------------------------ while records flow
 
@@ -85,20 +79,27 @@ class KeyedState:
         step fails. What cannot be copied cannot be written either and goes to `refuse`.
         """
         writing, recent = self.writing, self.recent
-        if writing is None or not self._is_changed_in_place or not writing.is_pending:
+        if writing is None or not writing.is_pending:
+            return
+        if not writing.has_bases and not self._is_changed_in_place:
+            return
+        unchanged = [key for key in dict.fromkeys(keys) if key not in recent]
+        if writing.has_bases:
+            writing.note(unchanged)
+        if not self._is_changed_in_place:
             return
         found = {
             key: state
-            for key in dict.fromkeys(keys)
-            if key not in recent and (state := writing.state_of(key)) is not None
+            for key in unchanged
+            if key in self.current and (state := writing.state_of(key)) is not None
         }
         copies = self._copied(list(found), list(found.values()), refuse)
         for key, copy in zip(found, copies, strict=True):
-            recent[key] = copy
             if copy is None:
-                writing.keep(key, None)
-                self._drop(key)
+                writing.pass_over(key)
                 recent[key] = found[key]
+            else:
+                self.current[key] = copy
 
     def place(self) -> None:
         """A batch was applied. Note the key groups of what has become recent: now they are still
@@ -110,8 +111,12 @@ class KeyedState:
 
     def failed(self, key: Any) -> None:
         """A step raised: it may have changed the key's state in place before."""
-        if self._is_changed_in_place and (state := self.get(key)) is not None:
+        if self._is_changed_in_place and (state := self.current.get(key)) is not None:
             self.recent[key] = state
+
+    def set(self, key: Any, state: Any) -> None:
+        """What the operator's loop does with a state that is like the last one of its key."""
+        self.current[key] = self.recent[key] = state
 
     def remember(self, key: Any) -> None:
         """The key is new. Raises InvariantBroken where its records are not to come here."""
@@ -145,11 +150,11 @@ class KeyedState:
     @property
     def is_tracked(self) -> bool:
         """Whether it is known what changes."""
-        return self.recent is not self.base
+        return self.recent is not self.current
 
     @property
     def is_pending(self) -> bool:
-        """Whether a slice is to be written, or to be moved into the base."""
+        """Whether a slice is to be written, or to be let go."""
         return bool(self.frozen) if self.writing is None else self.writing.is_pending
 
     def track(self) -> None:
@@ -160,7 +165,6 @@ class KeyedState:
     def freeze(self, bases: Iterable[int]) -> None:
         """The cut: what changed is to be written, and these key groups whole."""
         self.track()
-        self.merge(len(self.frozen))
         self.place()
         self.frozen, self.recent = self.recent, {}
         self._frozen_groups, self._recent_groups = self._recent_groups, []
@@ -168,7 +172,7 @@ class KeyedState:
         self.writing = Writing(
             self.frozen,
             self._frozen_groups,
-            self.base,
+            self.current,
             self._gone_before,
             self._keys_of,
             self._group_of,
@@ -176,15 +180,14 @@ class KeyedState:
         )
 
     def confirm(self) -> None:
-        """What was written is in a manifest; `merge` does the rest."""
+        """What was written is in a manifest; `release` does the rest."""
         self.writing = None
         self._frozen_groups = []
         self._gone_before = {}
 
-    def merge(self, count: int) -> None:
-        """Move up to so many states that are in a manifest into the base."""
-        rows = starmap(self.frozen.popitem, repeat((), min(count, len(self.frozen))))
-        self.base.update(row for row in rows if row[1] is not None)
+    def release(self, count: int) -> None:
+        """Let go of so many rows that are in a manifest: of a million, that takes its time."""
+        deque(starmap(self.frozen.popitem, repeat((), min(count, len(self.frozen)))), maxlen=0)
 
     def put_back(self) -> None:
         """The epoch counts for nothing: what it was to write belongs to the next one."""
@@ -225,7 +228,7 @@ class KeyedState:
         because the other keys of the group must not stay behind for it.
         """
         keys = list(self._keys_of.get(group, ()))
-        states = list(map(self.get, keys))
+        states = list(map(self.current.get, keys))
         try:
             return self._packed(keys, states)
         except CannotTravel:
@@ -246,7 +249,7 @@ class KeyedState:
             return
         self.track()
         for key in changed:
-            state = self.base.get(key)
+            state = self.current.get(key)
             if state is None:
                 self._gone.setdefault(group, {})[key] = None
             else:
@@ -256,7 +259,7 @@ class KeyedState:
         """Rows as a checkpoint has them: None is the state of a key that is gone."""
         if any(map(is_, states, repeat(None))):
             for group, key, state in zip(groups, keys, states, strict=True):
-                if state is None and self.base.pop(key, None) is not None:
+                if state is None and self.current.pop(key, None) is not None:
                     del self._keys_of[group][key]
                     if not self._keys_of[group]:
                         del self._keys_of[group]
@@ -264,7 +267,7 @@ class KeyedState:
             groups, keys, states = (list(compress(c, flags)) for c in (groups, keys, states))
         for kind in set(map(type, states)):
             self.note(kind)
-        self.base.update(zip(keys, states, strict=True))
+        self.current.update(zip(keys, states, strict=True))
         for group in set(groups):
             self._keys_of.setdefault(group, {})
         keys_of = map(self._keys_of.__getitem__, groups)
@@ -278,7 +281,7 @@ class KeyedState:
 
     def clear(self) -> None:
         """Forget everything."""
-        self.base = self.recent = {}
+        self.current = self.recent = {}
         self.frozen = {}
         self._recent_groups, self._frozen_groups = [], []
         self.writing = None
@@ -319,7 +322,7 @@ class KeyedState:
 
     def _drop(self, key: Any) -> None:
         """The key has no state any more. In dicts whose order counts, None takes its place."""
-        self.base.pop(key, None)
+        self.current.pop(key, None)
         if self.is_tracked:
             for layer in (self.recent, self.frozen):
                 if key in layer:
@@ -337,7 +340,7 @@ class KeyedState:
         size = 0
         for key in sample:
             try:
-                size += len(self._registry.pack((key, self.get(key))))
+                size += len(self._registry.pack((key, self.current[key])))
             except CannotTravel:
                 continue  # said when it matters: at its next record, or when it shall move
         return size * count // len(sample)

@@ -5,6 +5,7 @@ not changed (see `keyed_state`), and of what goes the state is kept here.
 
     kept     states of keys that went before they were written
     bases    key groups that are written whole
+    noted    states at the cut of keys in these that changed since; None for those that are new
     frozen   what changed between the cut before and this one
     gone     keys that went between the two
 """
@@ -30,7 +31,7 @@ class Slice(NamedTuple):
 
 
 class Writing:
-    """One epoch. frozen, base, gone, keys_of: those of the `KeyedState`, looked at only.
+    """One epoch. frozen, current, gone, keys_of: those of the `KeyedState`, looked at only.
 
     groups: the key groups of what is frozen, in its order.
 
@@ -40,19 +41,20 @@ class Writing:
 
     def __init__(
         self,
-        frozen: Mapping[Any, Any],
+        frozen: dict[Any, Any],
         groups: Iterable[int],
-        base: Mapping[Any, Any],
+        current: Mapping[Any, Any],
         gone: Mapping[int, Collection[Any]],
         keys_of: Mapping[int, Iterable[Any]],
         group_of: Mapping[Any, int],
         bases: Iterable[int],
     ) -> None:
         self._frozen = frozen
-        self._base = base
+        self._current = current
         self._keys_of = keys_of
         self._group_of = group_of
         self._kept: dict[Any, Any] = {}
+        self._noted: dict[Any, Any] = {}
         self._bases = dict.fromkeys(sorted(bases))
         self._of_base: list[Any] = []  # what is left of the base that is being written
         self._frozen_left = len(frozen)
@@ -67,6 +69,19 @@ class Writing:
         """Whether something is still to be written."""
         return bool(self._frozen_left or self._bases or self._kept or self._gone_left)
 
+    @property
+    def has_bases(self) -> bool:
+        """Whether a key group is still to be written whole."""
+        return bool(self._bases)
+
+    def note(self, keys: Iterable[Any]) -> None:
+        """These keys, unchanged since the cut, may change now: remember how they were where that
+        is still to be written.
+        """
+        for key in keys:
+            if self._group_of[key] in self._bases:
+                self._noted.setdefault(key, self._current.get(key))
+
     def state_of(self, key: Any) -> Any:
         """The state that is still to be written for this key, or None; now and then for one that
         has been written.
@@ -74,13 +89,19 @@ class Writing:
         if not self.is_pending:
             return None
         state = self._frozen.get(key)
-        if state is None and self._bases and self._group_of[key] in self._bases:
-            state = self._base.get(key)
-        return state
+        return self._noted.get(key) if state is None else state
 
     def keep(self, key: Any, state: Any) -> None:
-        """Write this for a key that goes; None for one whose state cannot be written."""
+        """Write this for a key that goes."""
         self._kept[key] = state
+
+    def pass_over(self, key: Any) -> None:
+        """The key's state cannot be written: write that it is gone."""
+        self._kept[key] = None
+        if key in self._frozen:
+            self._frozen[key] = None
+        if key in self._noted:
+            self._noted[key] = None
 
     def take(self, count: int) -> Slice:
         """Up to `count` rows to write now."""
@@ -129,14 +150,10 @@ class Writing:
         return Slice(groups, None, keys, states)
 
     def _states_at_cut(self, keys: list[Any]) -> list[Any]:
-        base_of = self._base.get
-        if not self._frozen:
-            return list(map(base_of, keys))
-        frozen = map(self._frozen.get, keys)
-        return [
-            base_of(key) if state is None else state
-            for key, state in zip(keys, frozen, strict=True)
-        ]
+        current_of, noted = self._current.get, self._noted
+        if not noted:
+            return list(map(current_of, keys))
+        return [noted[key] if key in noted else current_of(key) for key in keys]
 
 
 def _with_state(states: list[Any], keys: list[Any], *columns: list[Any]) -> Iterator[list[Any]]:

@@ -76,16 +76,11 @@ class StatefulMap:
     def _apply(self, pairs: Iterator[tuple[Any, Any]], outputs: list[Any]) -> None:
         """Take pairs off the iterator until it is empty or user code raises."""
         step, initial, convert = self._step, self._initial, self._convert
-        recent = self.state.recent
-        recent_of, frozen_of, base_of = recent.get, self.state.frozen.get, self.state.base.get
-        append = outputs.append
+        current, recent = self.state.current, self.state.recent
+        state_of, append = current.get, outputs.append
         kind: type | None = None  # of the state before, if states of this type may stay unseen
         for key, value in pairs:
-            before = recent_of(key)
-            if before is None:
-                before = frozen_of(key)
-                if before is None:
-                    before = base_of(key)
+            before = state_of(key)
             result = step(initial() if before is None else before, value)
             if type(result) is not tuple and not isinstance(result, tuple):
                 raise self._no_pair(result)
@@ -98,7 +93,7 @@ class StatefulMap:
             if before is None or type(state) is not kind:
                 kind = self._look_at(key, before, state)
             else:
-                recent[key] = state
+                current[key] = recent[key] = state
             append(output)
 
     def _look_at(self, key: Any, before: Any, state: Any) -> type | None:
@@ -112,7 +107,7 @@ class StatefulMap:
             if before is not None:
                 self.state.forget(key)
             return None
-        self.state.recent[key] = state
+        self.state.set(key, state)
         if before is None:
             self.state.remember(key)
         return kind if kind in self._travelled else None
