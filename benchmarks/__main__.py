@@ -30,7 +30,17 @@ from typing import Any
 
 from docopt import docopt
 
-from benchmarks import goals, latency, memory, rescale, starting, throughput
+from benchmarks import (
+    checkpoint,
+    goals,
+    growth,
+    latency,
+    memory,
+    recovery,
+    rescale,
+    starting,
+    throughput,
+)
 from benchmarks.machine import machine
 from benchmarks.options import Options
 from benchmarks.peer import PEERS, ROOT
@@ -44,6 +54,9 @@ BENCHMARKS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "latency": latency.measure,
     "start": starting.measure,
     "memory": memory.measure,
+    "checkpoint": checkpoint.measure,
+    "recovery": recovery.measure,
+    "growth": lambda options: growth.measure(options.small),
 }
 ONLY = ("workers", "keys", "wire")
 
@@ -72,7 +85,8 @@ def main() -> int:
         result = {"machine": machine(), **BENCHMARKS[name](options)}
         (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
     found = goals.rows(Results.read(folder), said["<name>"])
-    print(table(("", "goal", "measured", "reached"), found))
+    if found:
+        print(table(("", "goal", "measured", "reached"), found))
     return 0
 
 

@@ -1,25 +1,14 @@
 """What checkpoints cost the loop: the votes job in one process, without sockets and disks.
 
-    .venv/bin/python benchmarks/checkpoint.py [--keys N,N] [--seconds S] [--rounds N]
-
-Usage:
-  checkpoint.py [--keys N,N] [--seconds S] [--rounds N] [--json]
-
-  --keys N,N   numbers of keys [default: 26,100000,1000000]
-  --seconds S  of each stretch; stretches with and without epochs take turns [default: 4]
-  --rounds N   stretches of each kind [default: 3]
-  --json       one object instead of lines
-
 All times are of the processor, so that a busy machine tells the same. For each number of keys:
 votes a second with an epoch a second and with none, drawn evenly over all keys, and over one key in
 a hundred; the longest single call in the first epoch (all is written) and in later ones with one
 key in a hundred changed, bytes of their parts; how long a recovery takes from one part and from
-sixty.
+sixty more.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import struct
 import sys
@@ -27,19 +16,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
-from docopt import docopt
-
-ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT)]
-
-from benchmarks.votes import topology  # noqa: E402
-from zstream.config import Config  # noqa: E402
-from zstream.dataflow.engine import Dataflow  # noqa: E402
-from zstream.model.ids import (  # noqa: E402
+from benchmarks.options import Options
+from benchmarks.votes import topology
+from zstream.config import Config
+from zstream.dataflow.engine import Dataflow
+from zstream.model.ids import (
     Epoch,
     Generation,
     Incarnation,
@@ -48,11 +32,13 @@ from zstream.model.ids import (  # noqa: E402
     Term,
     WorkerName,
 )
-from zstream.model.membership import NOTHING_PLACED, Member, RoutingTable  # noqa: E402
-from zstream.model.records import GenerationOpened  # noqa: E402
-from zstream.wire.parts import Part, PartName, open_part  # noqa: E402
+from zstream.model.membership import NOTHING_PLACED, Member, RoutingTable
+from zstream.model.records import GenerationOpened
+from zstream.wire.parts import Part, PartName, open_part
 
 VOTES_A_TURN = 2000
+KEYS = (26, 100_000, 1_000_000)
+SECONDS = 4.0  # of each stretch; stretches with and without epochs take turns
 SMALL_PARTS = 60
 ME = Member(WorkerName("w0"), Incarnation(1), "c", "d", "e")
 
@@ -213,26 +199,22 @@ def recovery(keys: int, small: int) -> dict[str, float]:
     return {"open": round(opened - began, 3), "restore": round(restored - opened, 3)}
 
 
-def main() -> int:
-    options = docopt(__doc__ or "")
-    seconds, rounds = float(options["--seconds"]), int(options["--rounds"])
+def measure(options: Options) -> dict[str, Any]:
+    """{"by_keys": {keys: figures}}."""
+    seconds = 0.1 if options.small else SECONDS
     results = {}
-    for keys in map(int, options["--keys"].split(",")):
+    for keys in (26, 1000) if options.small else KEYS:
         results[keys] = {
-            "throughput": throughput(keys, 1, seconds, rounds),
-            "of one key in a hundred": throughput(keys, 100, seconds, rounds),
+            "throughput": throughput(keys, 1, seconds, options.runs),
+            "of one key in a hundred": throughput(keys, 100, seconds, options.runs),
             "calls": calls(keys),
             "recovery_seconds": {
                 "one part": recovery(keys, 0),
                 f"and {SMALL_PARTS} more": recovery(keys, SMALL_PARTS),
             },
         }
-        if not options["--json"]:
-            print(f"{keys} keys:", json.dumps(results[keys], indent=1), flush=True)
-    if options["--json"]:
-        print(json.dumps(results))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        print(f"  checkpoint, {keys:,} keys: {results[keys]}", file=sys.stderr, flush=True)
+    return {
+        "says": "what a checkpoint each second costs one worker, in time of the processor",
+        "by_keys": results,
+    }

@@ -1,7 +1,5 @@
 """From SIGKILL to the first new output: three workers, 100,000 keys, numbered votes, local disk.
 
-    .venv/bin/python benchmarks/recovery.py [--keys N] [--rate N] [--runs N]
-
 Each run starts three workers with default settings, votes until each key is in a checkpoint, kills
 a worker, and waits for the first output of a vote that was sent after that. The killed one is a
 member without a source, or the leader, which reads the source. The parts are from the survivors'
@@ -12,34 +10,22 @@ logs:
     restore  from there until the last survivor has read its parts and has its state again
     replay   from there until the output is there: producers are told where to go on, what came
              after the checkpoint is counted again, and the next checkpoint is decided
-
-Usage:
-  recovery.py [--keys N] [--rate N] [--runs N] [--json]
-
-  --keys N  number of keys [default: 100000]
-  --rate N  votes a second [default: 10000]
-  --runs N  of each kind; the median is shown [default: 5]
-  --json    one object instead of the table
 """
 
 from __future__ import annotations
 
-import json
-import statistics
 import sys
 import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from docopt import docopt
+from benchmarks.options import Options
+from benchmarks.peer import ROOT
 
-ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
-
-from demo import Demo  # noqa: E402
-from traffic import NumberedTraffic  # noqa: E402
-
+KEYS = 100_000
+RATE = 10_000  # votes a second
 PARTS = ("elect", "detect", "restore", "replay")
 KINDS = {"member": "w1", "leader": "w0"}
 PATIENCE = 30.0  # seconds without any output: it has failed
@@ -60,8 +46,12 @@ topology = Topology("recovered", votes.stateful_map(tally, int).sink("totals", Z
 """
 
 
-def measure(dead: str, keys: int, rate: int) -> dict[str, float]:
-    """Run it once; seconds."""
+def run(dead: str, keys: int, rate: int) -> dict[str, float]:
+    """Kill one of three workers once; seconds."""
+    sys.path.insert(0, str(ROOT / "examples"))  # its programs are no package
+    from demo import Demo
+    from traffic import NumberedTraffic
+
     names = [b"%08d" % number for number in range(keys)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -75,7 +65,7 @@ def measure(dead: str, keys: int, rate: int) -> dict[str, float]:
             bench.clean_up()
 
 
-def _kill(bench: Demo, dead: str, keys: int) -> dict[str, float]:
+def _kill(bench: Any, dead: str, keys: int) -> dict[str, float]:
     traffic = bench.traffic
     bench.start_cluster(3)
     traffic.start(bench.source)
@@ -108,26 +98,20 @@ def _kill(bench: Demo, dead: str, keys: int) -> dict[str, float]:
     return {**parts, "all": out_at - killed_at}
 
 
-def main() -> int:
-    options = docopt(__doc__ or "")
-    keys, rate, runs = (int(options[f"--{name}"]) for name in ("keys", "rate", "runs"))
-    result = {}
-    for kind, dead in KINDS.items():
-        measured = [measure(dead, keys, rate) for _ in range(runs)]
-        result[kind] = {
-            part: round(statistics.median(run[part] for run in measured), 2)
-            for part in (*PARTS, "all")
-        }
-        result[kind]["slowest"] = round(max(run["all"] for run in measured), 2)
-    if options["--json"]:
-        print(json.dumps({"keys": keys, "rate": rate, "runs": runs, "seconds": result}))
-        return 0
-    print(f"Seconds, median of {runs}: {keys:,} keys, {rate:,} votes a second.\n")
-    print("".join(f"{title:>9}" for title in ("", *result["member"])))
-    for kind, row in result.items():
-        print(f"{kind:>9}" + "".join(f"{seconds:>9.2f}" for seconds in row.values()))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def measure(options: Options) -> dict[str, Any]:
+    """{"seconds": {who is killed: {part: of each run}}}."""
+    keys, rate = (100, 1000) if options.small else (KEYS, RATE)
+    result: dict[str, dict[str, list[float]]] = {
+        kind: {part: [] for part in (*PARTS, "all")} for kind in KINDS
+    }
+    for _ in range(options.runs):
+        for kind, dead in KINDS.items():
+            for part, seconds in run(dead, keys, rate).items():
+                result[kind][part].append(round(seconds, 3))
+            took = result[kind]["all"][-1]
+            print(f"  recovery: the {kind}, {took} s", file=sys.stderr, flush=True)
+    return {
+        "says": "seconds from SIGKILL of one of three workers to the first output of a vote that "
+        f"was sent after that; {keys:,} keys, {rate:,} votes a second",
+        "seconds": result,
+    }

@@ -57,6 +57,7 @@ def report(results: Results) -> str:
         "memory": _memory,
         "checkpoint": _checkpoint,
         "recovery": _recovery,
+        "growth": _growth,
     }
     parts += [section(results[name]) for name, section in sections.items() if name in results]
     parts += [_where_others_are_better(results), _not_measured(results)]
@@ -64,15 +65,18 @@ def report(results: Results) -> str:
 
 
 def _machines(results: Results) -> str:
-    rows = []
+    """Each machine once, with when the benchmarks ran on it."""
+    rows: dict[str, list[tuple[str, ...]]] = {}
     for name, result in results.items():
         it = result["machine"]
         versions = ", ".join(f"{package} {number}" for package, number in it["versions"].items())
         machine = f"{it['processor']}, {it['cores']} cores, {it['memory_gib']} GiB"
-        software = f"{it['kernel']}, {it['python']}, {versions}"
-        rows.append((name, it["at"][:16].replace("T", " "), f"{it['load']}", machine, software))
-    head = ("benchmark", "measured (UTC)", "load at start", "machine", "software")
-    return f"## Machine\n\n{table(head, rows)}\n"
+        where = f"{machine}; {it['kernel']}, {it['python']}, {versions}."
+        at = it["at"][:16].replace("T", " ")
+        rows.setdefault(where, []).append((name, at, f"{it['load']}"))
+    head = ("benchmark", "measured (UTC)", "load when it began")
+    parts = [f"{where}\n\n{table(head, some)}\n" for where, some in rows.items()]
+    return "\n".join(["## Machine\n", *parts])
 
 
 def _goals(results: Results) -> str:
@@ -241,6 +245,35 @@ def _recovery(result: dict[str, Any]) -> str:
     head = ("", *next(iter(kinds.values())))
     rows = [(kind, *(_cell(values) for values in parts.values())) for kind, parts in kinds.items()]
     return f"## Recovery\n\n{_sentence(result['says'])}\n\n{table(head, rows)}\n"
+
+
+def _growth(result: dict[str, Any]) -> str:
+    rows = [
+        (
+            f"{size['workers']}",
+            f"{size['up_seconds']:.2f}",
+            f"{size['rest']['messages']:.1f}",
+            f"{size['rest']['bytes']:,.0f}",
+            f"{size['rest']['leader_messages']:.0f}",
+            f"{size['grow']['seconds']:.2f}",
+            f"{size['grow']['messages']:,}",
+        )
+        for size in result["sizes"]
+    ]
+    head = (
+        "workers",
+        "all up after s",
+        "messages a worker and second",
+        "their bytes",
+        "messages of the leader a second",
+        "two more join, s",
+        "messages of all meanwhile",
+    )
+    return (
+        "## Growth\n\nControl messages by the size of the cluster, at rest, with 1,024 key groups. "
+        "Measured on the simulator, with its clock: the same on every machine.\n\n"
+        f"{table(head, rows)}\n"
+    )
 
 
 UNITS = {"rate": "as much a second", "cpu_rate": "as much a second of processor time"}

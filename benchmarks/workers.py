@@ -6,7 +6,12 @@ import json
 import os
 import socket
 import subprocess
+import time
+from contextlib import ExitStack
+from tempfile import TemporaryFile
 from typing import Any
+
+LOOK = 0.05  # seconds between two looks whether workers have ended
 
 
 def say(result: dict[str, Any]) -> None:
@@ -23,27 +28,30 @@ def address() -> str:
 def run_all(commands: list[list[str]], variables: list[dict[str, str]]) -> list[str]:
     """Run the workers of a case beside each other; what each printed last.
 
-    Raises RuntimeError with what it said where one fails.
+    Raises RuntimeError with what it said where one fails; the others are not awaited then.
     """
-    workers = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **more},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for command, more in zip(commands, variables, strict=True)
-    ]
-    try:
-        texts = [worker.communicate()[0] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
+    with ExitStack() as closing:
+        said = [closing.enter_context(TemporaryFile("w+")) for _ in commands]
+        workers = [
+            subprocess.Popen(command, env={**os.environ, **more}, stdout=file, stderr=file)
+            for command, more, file in zip(commands, variables, said, strict=True)
+        ]
+        try:
+            while any(worker.poll() is None for worker in workers):
+                if any(worker.poll() for worker in workers):
+                    break
+                time.sleep(LOOK)
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+        for file in said:
+            file.seek(0)
+        texts = [file.read().strip() for file in said]
     for worker, text in zip(workers, texts, strict=True):
         if worker.returncode:
             raise RuntimeError(f"{worker.args} ended with {worker.returncode}:\n{text}")
-    return [text.strip().rpartition("\n")[2] for text in texts]
+    return [text.rpartition("\n")[2] for text in texts]
 
 
 def worker_reports(commands: list[list[str]]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from itertools import chain, compress
 from typing import Any
 
 from benchmarks.case import Case
-from benchmarks.held import Counted, merged, report, source_of
+from benchmarks.held import Counted, Held, merged, report, source_of
 from benchmarks.jobs import JOBS
 from benchmarks.workers import address, say, worker_reports
 
@@ -24,15 +24,15 @@ BATCH = 1000
 WORKERS = 2
 
 
-def run_alone(case: Case, index: int = 0) -> dict[str, Any]:
+def run_plain(case: Case, held: Held) -> Counted:
     """The plain loop over all that this worker reads."""
-    held, counted = source_of(case, index), Counted(case)
+    counted = Counted(case)
     plain, states = JOBS[case.job].plain, {}
     while records := held.read(BATCH):
         outputs = plain(records, states)
         if outputs:
             counted.take(outputs)
-    return report(held, counted)
+    return counted
 
 
 def run_on_frames(case: Case) -> dict[str, Any]:
@@ -76,15 +76,12 @@ class Owners(dict[str, int]):
         return owner
 
 
-class Loop:
-    """One of two workers: reads and routes what it owns not, folds what it owns."""
+class Link:
+    """Frames to the other process and from it; nothing blocks."""
 
-    def __init__(self, case: Case, index: int, listens: str, other: str) -> None:
-        # What the other processes of this module do not need is imported here.
-        import msgpack
-        import zmq
+    def __init__(self, listens: str, other: str) -> None:
+        import zmq  # the processes without a link do not need it
 
-        self._pack, self._unpack = msgpack.packb, msgpack.unpackb
         self._context = zmq.Context()
         self._pull = self._context.socket(zmq.PULL)
         self._pull.bind(f"tcp://{listens}")
@@ -92,48 +89,71 @@ class Loop:
         self._push.connect(f"tcp://{other}")
         self._again = zmq.Again
         self._dont_wait = zmq.DONTWAIT
+
+    def meet(self) -> None:
+        """Wait for the other one: only then the clock starts."""
+        self._push.send(b"hello")
+        self._pull.recv()
+
+    def send(self, frame: bytes) -> bool:
+        """False when it cannot be taken now."""
+        try:
+            self._push.send(frame, self._dont_wait)
+        except self._again:
+            return False
+        return True
+
+    def receive(self, wait_ms: int) -> bytes | None:
+        """The next frame, or None when there is none for so long."""
+        if wait_ms and not self._pull.poll(wait_ms):
+            return None
+        try:
+            frame: bytes = self._pull.recv(self._dont_wait)
+        except self._again:
+            return None
+        return frame
+
+    def close(self) -> None:
+        self._context.destroy(linger=5000)
+
+
+class Loop:
+    """One of two workers: routes what it reads, and folds what it owns."""
+
+    def __init__(self, case: Case, held: Held, index: int, link: Link) -> None:
+        import msgpack
+
+        self._pack, self._unpack = msgpack.packb, msgpack.unpackb
+        self._link = link
+        self._held = held
+        self.counted = Counted(case)
         self._mine = [owner == index for owner in range(WORKERS)]
         self._owners = Owners()
         self._states: dict[str, Any] = {}
-        self.held, self.counted = source_of(case, index), Counted(case)
         steps = list(JOBS[case.job].steps)
         self._before: list[tuple[str, Callable[[Any], Any]]] = []
-        while steps and steps[0][0] in ("map", "flat_map"):
+        while steps[0][0] in ("map", "flat_map"):
             self._before.append(steps.pop(0))
-        (_, self._key_of), (kind, self._step) = steps
-        self._fold = self._fold_each if kind == "stateful_map" else self._fold_many
+        (_, self._key_of), (_, self._step) = steps
 
     def run(self) -> None:
-        """Until all was read here and there, and all is folded."""
+        """Until all was read here and there, and all is folded. An empty frame is the last one."""
         unsent: list[bytes] = []
-        self._meet()
         is_reading, other_reads = True, True
         while is_reading or other_reads or unsent:
             if is_reading and not unsent:
-                records = self.held.read(BATCH)
+                records = self._held.read(BATCH)
                 is_reading = bool(records)
                 unsent.append(self._routed(records) if records else b"")
-            try:
-                while unsent:
-                    self._push.send(unsent[0], self._dont_wait)
-                    del unsent[0]
-            except self._again:
-                pass
-            try:
-                wait = 0 if is_reading else 1
-                while other_reads and (is_reading or self._pull.poll(wait)):
-                    frame = self._pull.recv(self._dont_wait)
-                    other_reads = bool(frame)
-                    if frame:
-                        self._fold(*self._unpack(frame, use_list=False))
-            except self._again:
-                pass
-        self._context.destroy(linger=5000)
-
-    def _meet(self) -> None:
-        """Both are there: only then the clock starts."""
-        self._push.send(b"hello")
-        self._pull.recv()
+            while unsent and self._link.send(unsent[0]):
+                del unsent[0]
+            while other_reads:
+                frame = self._link.receive(0 if is_reading else 1)
+                if frame is None:
+                    break
+                other_reads = bool(frame)
+                if frame:
+                    self._fold(*self._unpack(frame, use_list=False))
 
     def _routed(self, records: list[Any]) -> bytes:
         """Fold what is owned here; the columns of the rest."""
@@ -148,29 +168,26 @@ class Loop:
         self._fold(list(compress(keys, mine)), list(compress(values, mine)))
         return self._pack((list(compress(keys, others)), list(compress(values, others))))
 
-    def _fold_each(self, keys: list[str], values: list[Any]) -> None:
+    def _fold(self, keys: list[str], values: list[Any]) -> None:
         states, step, outputs = self._states, self._step, []
         for key, value in zip(keys, values, strict=True):
             states[key], output = step(states.get(key), value)
             outputs.append(output)
         self.counted.take(outputs)
 
-    def _fold_many(self, keys: list[str], values: list[Any]) -> None:
-        states, step, outputs = self._states, self._step, []
-        for key, value in zip(keys, values, strict=True):
-            states[key], some = step(states.get(key), value)
-            outputs += some
-        if outputs:
-            self.counted.take(outputs)
-
 
 def run_one_of_two(case: Case, index: int, listens: str, other: str) -> dict[str, Any]:
     """One of two workers; without a key there is nothing to exchange."""
-    if not case.is_keyed:
-        return run_alone(case, index)
-    loop = Loop(case, index, listens, other)
-    loop.run()
-    return report(loop.held, loop.counted)
+    held, link = source_of(case, index), Link(listens, other)
+    link.meet()
+    if case.is_keyed:
+        loop = Loop(case, held, index, link)
+        loop.run()
+        counted = loop.counted
+    else:
+        counted = run_plain(case, held)
+    link.close()
+    return report(held, counted)
 
 
 def main() -> None:
@@ -180,7 +197,8 @@ def main() -> None:
     elif case.wire:
         say(run_on_frames(case))
     elif case.workers == 1:
-        say(merged([run_alone(case)]))
+        held = source_of(case, 0)
+        say(merged([report(held, run_plain(case, held))]))
     else:
         here, there = address(), address()
         command = [sys.executable, "-m", "benchmarks.peers.bare", sys.argv[1]]
