@@ -54,7 +54,7 @@ class Ends:
             sender.join(PATIENCE)
         return {
             "seconds": ended - began,
-            "cpu_seconds": cpu_ended - cpu_began,
+            "cpu_seconds": max(cpu_ended - cpu_began, 1 / TICKS),
             "records": wanted,
             "outputs": count,
         }

@@ -36,11 +36,11 @@ def run_all(commands: list[list[str]], variables: list[dict[str, str]]) -> list[
             subprocess.Popen(command, env={**os.environ, **more}, stdout=file, stderr=file)
             for command, more, file in zip(commands, variables, said, strict=True)
         ]
+        failed: set[int] = set()
         try:
-            while any(worker.poll() is None for worker in workers):
-                if any(worker.poll() for worker in workers):
-                    break
+            while any(worker.poll() is None for worker in workers) and not failed:
                 time.sleep(LOOK)
+                failed = {index for index, worker in enumerate(workers) if worker.poll()}
         finally:
             for worker in workers:
                 worker.kill()
@@ -48,9 +48,9 @@ def run_all(commands: list[list[str]], variables: list[dict[str, str]]) -> list[
         for file in said:
             file.seek(0)
         texts = [file.read().strip() for file in said]
-    for worker, text in zip(workers, texts, strict=True):
-        if worker.returncode:
-            raise RuntimeError(f"{worker.args} ended with {worker.returncode}:\n{text}")
+    for index in failed:
+        worker = workers[index]
+        raise RuntimeError(f"{worker.args} ended with {worker.returncode}:\n{texts[index]}")
     return [text.rpartition("\n")[2] for text in texts]
 
 
