@@ -77,7 +77,9 @@ def _joiner(make: Callable[..., Any]) -> Joiner:
 
 def _worth_columns(items: Column) -> bool:
     """Whether items are of one length, and a column for each place is not mostly overhead."""
-    return 0 < len(items[0]) <= max(_NODES_WORTH, len(items)) and len(set(_lengths(items))) == 1
+    lengths = list(_lengths(items))
+    first = lengths[0]
+    return 0 < first <= max(_NODES_WORTH, len(items)) and lengths.count(first) == len(items)
 
 
 def _split_tuples(items: Column) -> Split:

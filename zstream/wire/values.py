@@ -195,7 +195,7 @@ class Registry:
     # ------------------------------------------------------------ the tree
 
     def _encode(self, column: Column, level: int) -> list[Any]:
-        kinds = set(map(type, column))
+        kinds = _kinds_in(column)
         if kinds <= PLAIN_TYPES:
             return [PLAIN, column, []]
         if level == _LEVELS_BEFORE_LOOKING:
@@ -281,6 +281,14 @@ class Registry:
 
 
 F = TypeVar("F", ClassForm, EnumForm)
+
+
+def _kinds_in(column: Column) -> set[type]:
+    """The types of a column. Mostly it is one, and to count that is faster than to make a set."""
+    kinds = list(map(type, column))
+    if kinds and kinds.count(kinds[0]) == len(kinds):
+        return {kinds[0]}
+    return set(kinds)
 
 
 def _packed(node: list[Any]) -> bytes:
