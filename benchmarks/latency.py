@@ -49,14 +49,14 @@ def measure(options: Options) -> dict[str, Any]:
 
 def _rate(name: str, case: Case) -> float:
     """What a peer takes at most of records that are stamped."""
-    result = peer.run(PEERS[name], replace(case, mode=PEERS[name].mode))
+    result = peer.run(PEERS[name], PEERS[name].told(case))
     rate: float = result["outputs"] / result["seconds"]
     print(f"  latency: {name} saturates at {rate:,.0f} /s", file=sys.stderr, flush=True)
     return rate
 
 
 def _latencies(name: str, case: Case) -> dict[str, float]:
-    result = peer.run(PEERS[name], replace(case, mode=PEERS[name].mode))
+    result = peer.run(PEERS[name], PEERS[name].told(case))
     if result["records"] != result["outputs"]:
         raise Missing(f"{name} gave {result['outputs']} outputs of {result['records']} records.")
     slots = sorted({int(slot) for found in result["found"] for slot in found})

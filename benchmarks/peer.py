@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 import venv
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ class Peer:
     module: in benchmarks.peers. mode: what the case tells it. environment: the name of its
     requirements, "" for the driver's own environment.
     workers: the numbers of workers that it can do. wires: over what. is_paced: whether it can read
-    at a rate. size: at most so many records, for a slow one.
+    at a rate. jobs: those that a slow one does, with how many records. keys_max: with at most so
+    many keys.
+    checked: what must be as the plain loop has it.
     """
 
     title: str
@@ -43,20 +46,59 @@ class Peer:
     workers: tuple[int, ...] = (1, 2)
     wires: tuple[str, ...] = ("",)
     is_paced: bool = False
-    size: int = 0
+    jobs: Mapping[str, int] | None = None
+    keys_max: int = 1_000_000
+    checked: tuple[str, ...] = ("records", "outputs", "found")
+
+    def told(self, case: Case) -> Case:
+        """The case as this peer is told it: a slow one reads less."""
+        size = (self.jobs or {}).get(case.job, 0)
+        if size and not case.size:
+            return replace(case, mode=self.mode, size=size, rounds=1)
+        return replace(case, mode=self.mode)
 
     def takes(self, case: Case) -> bool:
         """Whether it can do this at all."""
         if self.module == "bare" and case.workers > 1 and not JOBS[case.job].is_plain:
             return False  # its exchange is made for plain types
+        if (self.jobs and case.job not in self.jobs) or case.keys > self.keys_max:
+            return False
         return case.workers in self.workers and case.wire in self.wires
 
 
+FLINK_JOBS = {"alphabet": 50_000, "wordcount": 2_000}
 PEERS = {
     "bare": Peer("bare interpreter", "bare", wires=("", "tcp")),
     "zstream": Peer("zstream", "zstream", wires=("", "tcp"), is_paced=True),
     "bytewax": Peer("Bytewax, per item", "bytewax", environment="bytewax", is_paced=True),
     "bytewax-batch": Peer("Bytewax, batches", "bytewax", "batch", "bytewax", is_paced=True),
+    "flink": Peer(
+        "PyFlink, process mode",
+        "flink",
+        "process",
+        "flink",
+        jobs=FLINK_JOBS,
+        keys_max=1000,
+        checked=("outputs", "found"),
+    ),
+    "flink-thread": Peer(
+        "PyFlink, thread mode",
+        "flink",
+        "thread",
+        "flink",
+        jobs=FLINK_JOBS,
+        keys_max=1000,
+        checked=("outputs", "found"),
+    ),
+    "pathway": Peer(
+        "Pathway",
+        "pathway",
+        "",
+        "pathway",
+        workers=(1,),
+        jobs={"alphabet": 500_000},
+        checked=("records", "found"),
+    ),
 }
 
 

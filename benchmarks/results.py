@@ -42,4 +42,4 @@ class Results(dict[str, Any]):
 
 def figures(case: Case, peer: str, what: str) -> list[float]:
     """A figure of each run of a peer; [] where it failed or was not asked."""
-    return [run[what] for run in case["peers"].get(peer, {}).get("runs", ())]
+    return [run[what] for run in case["peers"].get(peer, {}).get("runs", ()) if what in run]

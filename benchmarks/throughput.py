@@ -11,11 +11,10 @@ from benchmarks import peer
 from benchmarks.case import Case
 from benchmarks.jobs import JOBS
 from benchmarks.options import Options
-from benchmarks.peer import PEERS, Missing
+from benchmarks.peer import PEERS, Missing, Peer
 
 NAMES = ("alphabet", "wordcount", "stateless", "dicts", "market_spread")
 SMALL = 5_000  # records, where it is only seen that it runs
-CHECKED = ("records", "outputs", "found")
 KEPT = ("seconds", "cpu_seconds", "records", "outputs", "peak_kib")
 
 
@@ -51,22 +50,21 @@ def _in_turns(case: Case, options: Options) -> dict[str, Any]:
         for name, each in taking.items():
             if "failed" in found[name]:
                 continue
-            told = replace(case, mode=each.mode)
-            if each.size and not told.size:
-                told = replace(told, size=each.size, rounds=1)
+            told = each.told(case)
             try:
-                result = _checked(peer.run(each, told), told, each.title)
+                result = _checked(peer.run(each, told), told, each)
             except Missing as missing:
                 found[name] = {"failed": str(missing)}
                 print(f"  {missing}", file=sys.stderr, flush=True)
                 continue
             amount = _amount(result, case.job)
             result["rate"] = round(amount / result["seconds"])
-            result["cpu_rate"] = round(amount / result["cpu_seconds"])
+            if "cpu_seconds" in result:
+                result["cpu_rate"] = round(amount / result["cpu_seconds"])
             found[name]["runs"].append(result)
             shown = f"{_name(case)}, turn {turn + 1}: {name:<14}{result['rate']:>12,} /s"
-            shown += f"{result['cpu_rate']:>12,} a second of the processor"
-            print(f"  {shown}", file=sys.stderr, flush=True)
+            in_work = f"{result.get('cpu_rate', 0):>12,} a second of the processor"
+            print(f"  {shown}{in_work}", file=sys.stderr, flush=True)
     return found
 
 
@@ -75,12 +73,13 @@ def _amount(result: dict[str, Any], job: str) -> int:
     return amount
 
 
-def _checked(result: dict[str, Any], case: Case, title: str) -> dict[str, Any]:
+def _checked(result: dict[str, Any], case: Case, each: Peer) -> dict[str, Any]:
     """What is kept of a result, if it found what the plain loop finds."""
     wanted = _expected(replace(case, workers=1, mode="", wire=""))
-    for name in CHECKED:
+    for name in each.checked:
         if result[name] != wanted[name]:
-            raise Missing(f"{title} is wrong: {name} is {result[name]}, not {wanted[name]}.")
+            says = f"{each.title} is wrong: {name} is {result[name]}, not {wanted[name]}."
+            raise Missing(says)
     return {name: result[name] for name in KEPT if name in result}
 
 
