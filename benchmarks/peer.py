@@ -66,7 +66,7 @@ class Peer:
         return case.workers in self.workers and case.wire in self.wires
 
 
-FLINK_JOBS = {"alphabet": 50_000, "wordcount": 2_000}
+FLINK_JOBS = {"alphabet": 40_000}
 PEERS = {
     "bare": Peer("bare interpreter", "bare", wires=("", "tcp")),
     "zstream": Peer("zstream", "zstream", wires=("", "tcp"), is_paced=True),
