@@ -22,6 +22,7 @@ Names are those of --list. `report` makes docs/performance.md from benchmarks/re
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -77,6 +78,8 @@ def main() -> int:
         if name not in BENCHMARKS and name not in PEERS:
             print(f"There is no {name}; --list says what there is.", file=sys.stderr)
             return 2
+    # Who stops the driver stops what it has started, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     folder = ROOT / said["--results"]
     if said["report"]:
         return write_report(folder, ROOT / said["--docs"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import venv
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -105,22 +107,31 @@ PEERS = {
 def run(peer: Peer, case: Case) -> dict[str, Any]:
     """What the peer says of the case. Raises Missing with a sentence where it does not."""
     program = [interpreter(peer.environment), "-m", f"benchmarks.peers.{peer.module}"]
+    process = subprocess.Popen(
+        [*program, json.dumps(asdict(case))],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), LAUNCHED: str(time.monotonic())},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        done = subprocess.run(
-            [*program, json.dumps(asdict(case))],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), LAUNCHED: str(time.monotonic())},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
+        said, errors = process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         raise Missing(f"{peer.title} was not done after {PATIENCE:.0f} s.") from None
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip().rpartition("\n")[2]
-        raise Missing(f"{peer.title} ended with {done.returncode}: {said}")
-    result: dict[str, Any] = json.loads(done.stdout.strip().rpartition("\n")[2])
+    finally:
+        with suppress(ProcessLookupError):  # with all workers that it has left, however it ended
+            os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        why = _last_line(errors) or _last_line(said)
+        raise Missing(f"{peer.title} ended with {process.returncode}: {why}")
+    result: dict[str, Any] = json.loads(_last_line(said))
     return result
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2]
 
 
 @cache

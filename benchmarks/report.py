@@ -76,8 +76,8 @@ def _machines(results: Results) -> str:
         machine = f"{it['processor']}, {it['cores']} cores, {it['memory_gib']} GiB"
         where = f"{machine}; {it['kernel']}, {it['python']}, {versions}."
         at = it["at"][:16].replace("T", " ")
-        rows.setdefault(where, []).append((name, at, f"{it['load']}"))
-    head = ("benchmark", "measured (UTC)", "load when it began")
+        rows.setdefault(where, []).append((name, at, it["commit"], f"{it['load']}"))
+    head = ("benchmark", "measured (UTC)", "commit", "load when it began")
     parts = [f"{where}\n\n{table(head, some)}\n" for where, some in rows.items()]
     return "\n".join(["## Machine\n", *parts])
 

@@ -63,8 +63,9 @@ def _in_turns(case: Case, options: Options) -> dict[str, Any]:
                 result["cpu_rate"] = round(amount / result["cpu_seconds"])
             found[name]["runs"].append(result)
             shown = f"{_name(case)}, turn {turn + 1}: {name:<14}{result['rate']:>12,} /s"
-            in_work = f"{result.get('cpu_rate', 0):>12,} a second of the processor"
-            print(f"  {shown}{in_work}", file=sys.stderr, flush=True)
+            if "cpu_rate" in result:
+                shown += f"{result['cpu_rate']:>12,} a second of the processor"
+            print(f"  {shown}", file=sys.stderr, flush=True)
     return found
 
 

@@ -71,7 +71,7 @@ JOB = Job(
     make=make,
     steps=(("key_by", key_of), ("stateful_map", tally)),
     plain=plain,
-    rounds=3,
+    rounds=2,
     keys=(26, 100_000, 1_000_000),
     wire=Wire(payload, decode, encode, output_of),
 )

@@ -22,6 +22,7 @@ MACHINE = {
     "kernel": "Linux",
     "python": "CPython",
     "versions": {"pyzmq": "1"},
+    "commit": "1234567",
     "load": 0.5,
 }
 
