@@ -51,6 +51,7 @@ from benchmarks.tables import table
 
 BENCHMARKS: dict[str, Callable[[Options], dict[str, Any]]] = {
     **{name: partial(throughput.measure, name) for name in throughput.NAMES},
+    "workers": throughput.measure_sizes,
     "rescale": rescale.measure,
     "latency": latency.measure,
     "start": starting.measure,

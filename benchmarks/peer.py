@@ -68,12 +68,17 @@ class Peer:
         return case.workers in self.workers and case.wire in self.wires
 
 
+SIZES = (1, 2, 4, 8, 16, 32)  # workers, where it is shown what more of them bring and cost
 FLINK_JOBS = {"alphabet": 40_000}
 PEERS = {
     "bare": Peer("bare interpreter", "bare", wires=("", "tcp")),
-    "zstream": Peer("zstream", "zstream", wires=("", "tcp"), is_paced=True),
-    "bytewax": Peer("Bytewax, per item", "bytewax", environment="bytewax", is_paced=True),
-    "bytewax-batch": Peer("Bytewax, batches", "bytewax", "batch", "bytewax", is_paced=True),
+    "zstream": Peer("zstream", "zstream", workers=SIZES, wires=("", "tcp"), is_paced=True),
+    "bytewax": Peer(
+        "Bytewax, per item", "bytewax", environment="bytewax", workers=SIZES[:4], is_paced=True
+    ),
+    "bytewax-batch": Peer(
+        "Bytewax, batches", "bytewax", "batch", "bytewax", workers=SIZES[:4], is_paced=True
+    ),
     "flink": Peer(
         "PyFlink, process mode",
         "flink",

@@ -26,6 +26,8 @@ def draw(results: Results, folder: Path) -> None:
     plots = {}
     if any(True for _ in results.cases()):
         plots["throughput"] = _throughput(results)
+    if "workers" in results:
+        plots["workers"] = _workers(results["workers"])
     if "rescale" in results:
         plots["rescale"] = _rescale(results["rescale"])
     if "latency" in results:
@@ -37,7 +39,7 @@ def draw(results: Results, folder: Path) -> None:
 
 def _throughput(results: Results) -> Any:
     """For each case a bar for each peer, with the lowest and the highest run."""
-    cases = [(job, case) for job, case in results.cases()]
+    cases = [(job, case) for job, case in results.cases() if job != "workers"]
     peers = [name for name in PEERS if any(figures(case, name, "rate") for _, case in cases)]
     figure, axes = pyplot.subplots(figsize=(WIDTH, 0.3 + 0.22 * len(cases) * len(peers)))
     height = 0.8 / len(peers)
@@ -57,6 +59,29 @@ def _throughput(results: Results) -> Any:
     axes.set_yticks(range(len(cases)), [f"{job}, {title_of(case)}" for job, case in cases])
     axes.invert_yaxis()
     axes.set_xlabel("records (word count: words) a second; median, lowest and highest")
+    axes.legend()
+    return figure
+
+
+def _workers(result: dict[str, Any]) -> Any:
+    """Throughput over workers."""
+    figure, axes = pyplot.subplots(figsize=(WIDTH, 4))
+    for name, peer in PEERS.items():
+        shown = [
+            (case["workers"], spread(rates))
+            for case in result["cases"]
+            if (rates := figures(case, name, "rate"))
+        ]
+        if len(shown) > 1:
+            sizes, found = zip(*shown, strict=True)
+            axes.plot(sizes, [each.middle for each in found], marker="o", label=peer.title)
+            axes.fill_between(
+                sizes, [each.low for each in found], [each.high for each in found], alpha=0.2
+            )
+    axes.set_xscale("log", base=2)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(f"workers, on {result['machine']['cores']} cores")
+    axes.set_ylabel("records a second")
     axes.legend()
     return figure
 

@@ -94,6 +94,8 @@ def _throughput(results: Results) -> Iterator[str]:
         if job != told:
             told = job
             yield f"### {job}\n\n{_sentence(results[job]['says'])}\n"
+            if job == "workers":
+                yield "![Throughput over workers](performance/workers.svg)\n"
         unit = results[job]["unit"]
         head = (
             title_of(case),
@@ -196,6 +198,7 @@ def _latency(result: dict[str, Any]) -> str:
         return (title, *(_cell(run[what] for run in runs) for what in whats))
 
     peers = [row(PEERS[name].title, runs) for name, runs in result["peers"].items()]
+    hot = [row(who, runs) for who, runs in result["hot"].items()]
     shares = [row(share, runs) for share, runs in result["shares"].items() if runs]
     saturation = ", ".join(
         f"{PEERS[name].title} {rate:,}" for name, rate in result["saturation"].items()
@@ -206,7 +209,9 @@ def _latency(result: dict[str, Any]) -> str:
         f"At {result['rate']:,} records a second, half of where Bytewax saturates:\n\n"
         f"{table(head, peers)}\n\n"
         f"zstream at shares of its own saturation:\n\n{table(head, shares)}\n\n"
-        "![Latency by load](performance/latency.svg)\n"
+        "![Latency by load](performance/latency.svg)\n\n"
+        "zstream at half of its saturation, with half of all records for one key, whose worker so "
+        f"has three quarters of them:\n\n{table(head, hot)}\n"
     )
 
 

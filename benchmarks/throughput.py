@@ -11,9 +11,10 @@ from benchmarks import peer
 from benchmarks.case import Case
 from benchmarks.jobs import JOBS
 from benchmarks.options import Options
-from benchmarks.peer import PEERS, Missing, Peer
+from benchmarks.peer import PEERS, SIZES, Missing, Peer
 
 NAMES = ("alphabet", "wordcount", "stateless", "dicts", "market_spread")
+SIZES_JOB = Case("counting", keys=20_000, rounds=100)
 SMALL = 5_000  # records, where it is only seen that it runs
 KEPT = ("seconds", "cpu_seconds", "records", "outputs", "peak_kib")
 
@@ -30,12 +31,22 @@ def cases(job: str, small: bool) -> list[Case]:
 
 def measure(job: str, options: Options) -> dict[str, Any]:
     """All cases of a job that are wanted; each has the runs of each peer, in the order of turns."""
+    return _all(job, cases(job, options.small), options)
+
+
+def measure_sizes(options: Options) -> dict[str, Any]:
+    """One job by more and more workers, on as many cores as there are."""
+    sizes, case = (SIZES[:3], replace(SIZES_JOB, rounds=1)) if options.small else (SIZES, SIZES_JOB)
+    return _all(case.job, [replace(case, workers=size) for size in sizes], options)
+
+
+def _all(job: str, cases: list[Case], options: Options) -> dict[str, Any]:
     return {
         "says": JOBS[job].says,
         "unit": JOBS[job].unit,
         "cases": [
             {**asdict(case), "peers": _in_turns(case, options)}
-            for case in filter(options.wants, cases(job, options.small))
+            for case in filter(options.wants, cases)
         ],
     }
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from benchmarks.jobs import alphabet, counting, dicts, market_spread, stamped, stateless, wordcount
+from benchmarks.jobs import (
+    alphabet,
+    counting,
+    dicts,
+    hot,
+    market_spread,
+    stamped,
+    stateless,
+    wordcount,
+)
 
 JOBS = {
     "alphabet": alphabet.JOB,
@@ -12,4 +21,5 @@ JOBS = {
     "market_spread": market_spread.JOB,
     "counting": counting.JOB,
     "stamped": stamped.JOB,
+    "hot": hot.JOB,
 }
