@@ -41,9 +41,12 @@ class Ends:
         with connected(address, process) as connection:
             outgoing, _ = self._listener.accept()
             outgoing.settimeout(PATIENCE)
-            sender = threading.Thread(
-                target=lambda: [connection.sendall(frames) for _ in range(rounds)], daemon=True
-            )
+
+            def send() -> None:
+                for _ in range(rounds):
+                    connection.sendall(frames)
+
+            sender = threading.Thread(target=send, daemon=True)
             cpu_began, began = cpu_seconds(process.pid), time.monotonic()
             sender.start()
             count = 0

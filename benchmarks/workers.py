@@ -49,8 +49,8 @@ def run_all(commands: list[list[str]], variables: list[dict[str, str]]) -> list[
             file.seek(0)
         texts = [file.read().strip() for file in said]
     for index in failed:
-        worker = workers[index]
-        raise RuntimeError(f"{worker.args} ended with {worker.returncode}:\n{texts[index]}")
+        command, code = " ".join(commands[index]), workers[index].returncode
+        raise RuntimeError(f"{command} ended with {code}:\n{texts[index]}")
     return [text.rpartition("\n")[2] for text in texts]
 
 

@@ -16,6 +16,10 @@ FINENESS = 50  # latencies are told in steps of a fiftieth of themselves
 Stamped = tuple[str, float]
 
 
+def key_of(vote: Stamped) -> str:
+    return vote[0]
+
+
 def count(total: int | None, vote: Stamped) -> tuple[int, float]:
     return (total or 0) + 1, vote[1]
 
@@ -44,7 +48,7 @@ def plain(votes: list[Stamped], totals: dict[str, Any]) -> list[float]:
     """The job without an engine."""
     outputs = []
     for vote in votes:
-        key = counting.key_of(vote)
+        key = key_of(vote)
         totals[key], output = count(totals.get(key), vote)
         outputs.append(output)
     return outputs
@@ -53,7 +57,7 @@ def plain(votes: list[Stamped], totals: dict[str, Any]) -> list[float]:
 JOB = Job(
     says="votes with the time at which they were due",
     make=counting.make,
-    steps=(("key_by", counting.key_of), ("stateful_map", count)),
+    steps=(("key_by", key_of), ("stateful_map", count)),
     plain=plain,
     rounds=1,
     gather=keep,

@@ -27,7 +27,8 @@ WORKERS = 2
 def run_plain(case: Case, held: Held) -> Counted:
     """The plain loop over all that this worker reads."""
     counted = Counted(case)
-    plain, states = JOBS[case.job].plain, {}
+    plain = JOBS[case.job].plain
+    states: dict[Any, Any] = {}
     while records := held.read(BATCH):
         outputs = plain(records, states)
         if outputs:
@@ -166,7 +167,8 @@ class Loop:
         mine = list(map(self._mine.__getitem__, owners))
         others = [not is_mine for is_mine in mine]
         self._fold(list(compress(keys, mine)), list(compress(values, mine)))
-        return self._pack((list(compress(keys, others)), list(compress(values, others))))
+        frame: bytes = self._pack((list(compress(keys, others)), list(compress(values, others))))
+        return frame
 
     def _fold(self, keys: list[str], values: list[Any]) -> None:
         states, step, outputs = self._states, self._step, []
