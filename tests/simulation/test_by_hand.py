@@ -103,7 +103,7 @@ def test_a_worker_too_many_comes_to_a_start() -> None:
     told = Told()
     first = told.cluster.start(1)[0]
     told.until(lambda: told.truth.state.open is not None)
-    other = told.cluster._spawn("w1", "starter", first.member.control, 1)
+    other = told.cluster.start_one("w1", "starter", first.member.control, 1)
     told.until(lambda: not other.alive, 2.0)
     assert told.members() == ["w0"] and first.alive
     assert other.exit is not None

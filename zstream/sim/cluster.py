@@ -103,9 +103,9 @@ class SimulatedCluster:
 
     def start(self, count: int) -> list[SimulatedWorker]:
         """Start a cluster of so many workers: w0 is the initializer."""
-        first = self._spawn("w0", "initializer", "", count)
+        first = self.start_one("w0", "initializer", "", count)
         return [first] + [
-            self._spawn(f"w{number}", "starter", first.member.control, count)
+            self.start_one(f"w{number}", "starter", first.member.control, count)
             for number in range(1, count)
         ]
 
@@ -121,7 +121,7 @@ class SimulatedCluster:
         """Start joiners, each asking any living worker; `batch` is the --worker-count they give."""
         via = self.able or self.alive
         return [
-            self._spawn(
+            self.start_one(
                 name,
                 "joiner",
                 self.kernel.chance.choice(via).member.control,
@@ -159,10 +159,15 @@ class SimulatedCluster:
 
         self.kernel.after(seconds, back)
 
-    def _spawn(self, name: str, role: str, join: str, count: int) -> SimulatedWorker:
-        number = len(self.workers)
+    def next_control(self, after: int) -> str:
+        """The control address of the worker that is started when `after` others have been."""
+        number = len(self.workers) + after
+        return f"10.0.{number // 250}.{number % 250 + 1}:1"
+
+    def start_one(self, name: str, role: str, join: str, count: int) -> SimulatedWorker:
+        """Start a worker. join: the control address that it asks."""
         twins = sum(worker.member.name == name for worker in self.workers)
-        host = f"10.0.{number // 250}.{number % 250 + 1}"
+        host = self.next_control(0).removesuffix(":1")
         member = Member(
             WorkerName(name),
             Incarnation(self.kernel.chance.getrandbits(62) + 1),

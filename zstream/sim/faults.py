@@ -13,6 +13,7 @@ moments     workers killed at a step of an epoch, a recovery, a rescale, and the
 restarts    all killed at once, and another number of them started on what is in the store
 power       the store loses what it has not synced, and perhaps all workers die with it
 rot         a bit of a part flips, and workers are killed
+people      what people do by mistake, see people
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from zstream.sim.cluster import SimulatedCluster
 from zstream.sim.desk import MOMENTS
 from zstream.sim.node import SimulatedWorker
+from zstream.sim.people import People
 from zstream.sim.truth import Truth
 
 KINDS = (
@@ -39,6 +41,7 @@ KINDS = (
     "restarts",
     "power",
     "rot",
+    "people",
 )
 WITH_DEATHS = frozenset(KINDS[KINDS.index("leader") :])
 STORM_ENDS = 2.0  # virtual seconds; all that is drawn begins before
@@ -332,3 +335,13 @@ class Faults:
         names = blobs.names()
         if names:
             blobs.rot(self._chance.choice(names), self._kernel)
+
+    # ---- people
+
+    def _people(self) -> None:
+        """Early, too, when the cluster starts."""
+        act = People(self._cluster).act
+        self._often(self._chance.choice([1, 3, 6]), act)
+        for _ in range(self._chance.choice([0, 1, 2])):
+            self._kernel.at(self._chance.uniform(0.0, 0.15), act)
+        self._with_others("disk", "network", "crashes")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from zstream.config import Config
 from zstream.errors import InvariantBroken
 from zstream.model.ids import Run, Term
-from zstream.sim.cluster import SimulatedCluster
+from zstream.sim.cluster import Asked, SimulatedCluster
 from zstream.sim.faults import KINDS, STORM_ENDS, WITH_DEATHS, Faults
 from zstream.sim.node import SimulatedWorker
 from zstream.sim.numbered import LEFT, RIGHT, SENT_AT_ONCE, Numbered, numbered_topology
@@ -89,8 +89,8 @@ class Schedule:
         self._joined = 0
         self._pushed = 0
         self._starters: list[SimulatedWorker] = []  # of the newest start
-        self._forgotten: list[SimulatedWorker] = []  # of starts before it; some wake again
         self._is_stopped_early = False
+        self._shutdown: Asked | None = None  # of this cluster, by this schedule
         self._asked_in = Run(0)  # the run in which all had been read and it was to stop
         self._term_before = Term(0)  # when the cluster was started last
 
@@ -159,10 +159,9 @@ class Schedule:
         cluster.run(self.chance.choice([0.0, 0.3]))
         if not self._until(deadline, "the sources to be read again", self._all_read):
             return False
-        if not self._has_stopped:
-            self._asked_in = self.truth.state.run
-            cluster.shutdown()
-        return self._until(deadline, "all workers to end", lambda: not cluster.alive)
+        self._asked_in = self.truth.state.run
+        self._shutdown = None
+        return self._until(deadline, "all workers to end", self._all_ended)
 
     def _until(self, deadline: float, what: str, done: Callable[[], bool]) -> bool:
         """Wait for this. False when nothing can come of it any more."""
@@ -174,6 +173,14 @@ class Schedule:
                 raise InvariantBroken(f"waited in vain for {what}")
             self.cluster.run(LOOK_SECONDS)
         return False
+
+    def _all_ended(self) -> bool:
+        """Whether nobody is left. The cluster is asked to stop, and asked again where the answer
+        came from somebody of the one before, who had not ended yet."""
+        is_asked = self._shutdown is not None and self._shutdown.final is None
+        if self.cluster.alive and not self._has_stopped and not is_asked:
+            self._shutdown = self.cluster.shutdown()
+        return not self.cluster.alive
 
     @property
     def _has_stopped(self) -> bool:
@@ -203,9 +210,9 @@ class Schedule:
                 worker.crash("given up")
         first = self._starters[0].exit
         if first is not None and "is starting" in first.says:
-            for worker in self._forgotten:
-                worker.crash("found to be starting the cluster, too")
-        self._forgotten += self._starters
+            for worker in self.cluster.alive:
+                if worker.member.incarnation == self.truth.state.leader:
+                    worker.crash("found to be starting the cluster, too")
         self._is_stopped_early = False
         self._term_before = self.truth.state.term
         self._starters = self.cluster.restart(self.chance.randint(1, WORKERS_MAX))
