@@ -10,9 +10,11 @@ import pytest
 
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.jobs import JOBS
+from benchmarks.options import Options
+from benchmarks.peer import PEERS, Peer
 from benchmarks.report import report
 from benchmarks.results import Results
-from benchmarks.throughput import NAMES
+from benchmarks.throughput import NAMES, measure
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,6 +30,16 @@ def test_a_benchmark_runs_on_a_small_input_and_is_reported(name: str, tmp_path: 
     assert f"| {name}" in report(results)
     for _, case in results.cases():
         assert all(len(found["runs"]) == 1 for found in case["peers"].values()), case["peers"]
+
+
+def test_a_peer_that_does_not_run_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are measured all the same."""
+    monkeypatch.setitem(PEERS, "nobody", Peer("Nobody", "nobody"))
+    only = {"workers": "1", "wire": ""}
+    options = Options(runs=2, peers=("nobody", "bare"), small=True, whole=False, only=only)
+    (case,) = measure("stateless", options)["cases"]
+    assert case["peers"]["nobody"]["failed"].endswith("No module named benchmarks.peers.nobody")
+    assert len(case["peers"]["bare"]["runs"]) == 2
 
 
 @pytest.mark.parametrize("name", NAMES)
