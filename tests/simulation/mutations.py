@@ -511,7 +511,8 @@ MUTATIONS = [
         "rescale",
         "the next wave does not wait for reports that this one is done",
         waves_overlap,
-        300,
+        100,
+        kinds=("rush",),
     ),
     Mutation(
         '"received" for "settled"',
