@@ -9,7 +9,7 @@ Names are those of --list. `report` makes docs/performance.md from benchmarks/re
 
   --runs N       turns of each peer; medians are shown [default: 5]
   --peers NAMES  only these, with commas between them
-  --workers N    only with so many workers
+  --workers N    only with so many workers; more than one with commas, as of the next two
   --keys N       only with so many keys
   --wire NAME    only over a connection of this kind: tcp
   --whole        also what takes many minutes: Bytewax's restart with a million keys
@@ -24,7 +24,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ from benchmarks.report import report
 from benchmarks.results import Results
 from benchmarks.tables import table
 
-BENCHMARKS: dict[str, Callable[[Options], dict[str, Any]]] = {
+# Each gives what it has measured so far, one time or more.
+BENCHMARKS: dict[str, Callable[[Options], Iterator[dict[str, Any]]]] = {
     **{name: partial(throughput.measure, name) for name in throughput.NAMES},
     "workers": throughput.measure_sizes,
     "rescale": rescale.measure,
@@ -58,7 +59,7 @@ BENCHMARKS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "memory": memory.measure,
     "checkpoint": checkpoint.measure,
     "recovery": recovery.measure,
-    "growth": lambda options: growth.measure(options.small),
+    "growth": lambda options: iter([growth.measure(options.small)]),
 }
 ONLY = ("workers", "keys", "wire")
 
@@ -73,7 +74,7 @@ def main() -> int:
         peers=tuple(said["--peers"].split(",")) if said["--peers"] else tuple(PEERS),
         small=said["--small"],
         whole=said["--whole"],
-        only={name: said[f"--{name}"] for name in ONLY if said[f"--{name}"] is not None},
+        only={name: said[f"--{name}"].split(",") for name in ONLY if said[f"--{name}"] is not None},
     )
     for name in [*said["<name>"], *options.peers]:
         if name not in BENCHMARKS and name not in PEERS:
@@ -86,8 +87,10 @@ def main() -> int:
         return write_report(folder, ROOT / said["--docs"])
     folder.mkdir(parents=True, exist_ok=True)
     for name in said["<name>"]:
-        result = {"machine": machine(), **BENCHMARKS[name](options)}
-        (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+        where = machine()
+        for result in BENCHMARKS[name](options):
+            text = json.dumps({"machine": where, **result}, indent=1)
+            (folder / f"{name}.json").write_text(f"{text}\n")
     found = goals.rows(Results.read(folder), said["<name>"])
     if found:
         print(table(("", "goal", "measured", "reached"), found))

@@ -14,7 +14,7 @@ import struct
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any, TypeVar
@@ -199,7 +199,7 @@ def recovery(keys: int, small: int) -> dict[str, float]:
     return {"open": round(opened - began, 3), "restore": round(restored - opened, 3)}
 
 
-def measure(options: Options) -> dict[str, Any]:
+def measure(options: Options) -> Iterator[dict[str, Any]]:
     """{"by_keys": {keys: figures}}."""
     seconds = 0.1 if options.small else SECONDS
     results = {}
@@ -214,7 +214,7 @@ def measure(options: Options) -> dict[str, Any]:
             },
         }
         print(f"  checkpoint, {keys:,} keys: {results[keys]}", file=sys.stderr, flush=True)
-    return {
+    yield {
         "says": "what a checkpoint each second costs one worker, in time of the processor",
         "by_keys": results,
     }

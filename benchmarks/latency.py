@@ -8,6 +8,7 @@ own saturation.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,7 @@ FLOOD = 50e6  # records a second: more than anything takes
 WARM = 4  # the first of so many parts is left out
 
 
-def measure(options: Options) -> dict[str, Any]:
+def measure(options: Options) -> Iterator[dict[str, Any]]:
     """Latencies in milliseconds, each a list of runs: of peers at one rate, of zstream at shares of
     its saturation, and with a hot key, apart for the worker that has it and the other one.
     """
@@ -49,7 +50,7 @@ def measure(options: Options) -> dict[str, Any]:
         workers.sort(key=lambda latencies: -latencies["records"])
         for who, latencies in zip(hot, workers, strict=True):
             hot[who].append(latencies)
-    return {
+    yield {
         "says": "latency of two workers at a steady rate",
         "saturation": {name: round(rate) for name, rate in saturation.items()},
         "rate": round(half),

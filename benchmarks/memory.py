@@ -7,6 +7,7 @@ all, so all by which the process grows between its first record and its last out
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from benchmarks import peer
@@ -18,7 +19,7 @@ KEYS = 1_000_000
 NAMES = ("bare", "zstream", "bytewax")
 
 
-def measure(options: Options) -> dict[str, Any]:
+def measure(options: Options) -> Iterator[dict[str, Any]]:
     """Bytes for each key, by peer, in turns."""
     keys = 10_000 if options.small else KEYS
     names = [name for name in NAMES if name in options.peers]
@@ -28,7 +29,7 @@ def measure(options: Options) -> dict[str, Any]:
             result = peer.run(PEERS[name], Case("counting", keys))
             found[name].append(round(result["grown_bytes"] / keys, 1))
             print(f"  memory: {name} {found[name][-1]} bytes a key", file=sys.stderr, flush=True)
-    return {
+    yield {
         "says": "bytes of memory for each key beside the key and its state",
         "keys": keys,
         "bytes": found,

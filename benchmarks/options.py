@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.case import Case
@@ -11,14 +11,14 @@ from benchmarks.case import Case
 @dataclass(frozen=True)
 class Options:
     """runs: turns of each peer. peers: their names, in the order of turns. small: only see that it
-    runs. whole: also what takes many minutes. only: fields of cases that are wanted, as text.
+    runs. whole: also what takes many minutes. only: for fields of cases the texts that are wanted.
     """
 
     runs: int
     peers: tuple[str, ...]
     small: bool
     whole: bool
-    only: Mapping[str, str]
+    only: Mapping[str, Sequence[str]]
 
     def wants(self, case: Case) -> bool:
-        return all(str(getattr(case, name)) == text for name, text in self.only.items())
+        return all(str(getattr(case, name)) in texts for name, texts in self.only.items())

@@ -104,6 +104,7 @@ PEERS = {
         "pathway",
         workers=(1,),
         jobs={"alphabet": 500_000},
+        keys_max=1000,
         checked=("records", "found"),
     ),
 }

@@ -17,6 +17,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def _kill(bench: Any, dead: str, keys: int) -> dict[str, float]:
     return {**parts, "all": out_at - killed_at}
 
 
-def measure(options: Options) -> dict[str, Any]:
+def measure(options: Options) -> Iterator[dict[str, Any]]:
     """{"seconds": {who is killed: {part: of each run}}}."""
     keys, rate = (100, 1000) if options.small else (KEYS, RATE)
     result: dict[str, dict[str, list[float]]] = {
@@ -110,7 +111,7 @@ def measure(options: Options) -> dict[str, Any]:
                 result[kind][part].append(round(seconds, 3))
             took = result[kind]["all"][-1]
             print(f"  recovery: the {kind}, {took} s", file=sys.stderr, flush=True)
-    return {
+    yield {
         "says": "seconds from SIGKILL of one of three workers to the first output of a vote that "
         f"was sent after that; {keys:,} keys, {rate:,} votes a second",
         "seconds": result,

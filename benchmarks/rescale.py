@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -30,7 +31,7 @@ RESTART = Peer("Bytewax", "bytewax_restart", environment="bytewax")
 Run = dict[str, Any]
 
 
-def measure(options: Options) -> dict[str, Any]:
+def measure(options: Options) -> Iterator[dict[str, Any]]:
     """Each run of zstream at full and at half load; one restart of Bytewax."""
     keys, seconds = (2_000, 1.0) if options.small else (KEYS, 5.0)
     full, half = [], []
@@ -49,7 +50,7 @@ def measure(options: Options) -> dict[str, Any]:
         restarts = {some: _restart(some)}
         if options.whole:
             restarts[KEYS] = _restart(KEYS)
-    return {
+    yield {
         "says": f"2 -> 3 -> 2 workers with {keys:,} keys",
         "keys": keys,
         "full": full,

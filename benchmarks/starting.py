@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from benchmarks import peer
@@ -16,7 +17,7 @@ IMPORT = "import time; began = time.perf_counter(); import {}; print(time.perf_c
 LIBRARIES = {"zstream": "zstream", "bytewax": "bytewax.operators"}
 
 
-def measure(options: Options) -> dict[str, Any]:
+def measure(options: Options) -> Iterator[dict[str, Any]]:
     """Seconds, by peer, in turns."""
     names = [name for name in LIBRARIES if name in options.peers]
     starts: dict[str, list[float]] = {name: [] for name in names}
@@ -27,7 +28,7 @@ def measure(options: Options) -> dict[str, Any]:
             starts[name].append(round(result["start_seconds"], 4))
             imports[name].append(round(_import(name), 4))
             print(f"  start: {name} {starts[name][-1]} s", file=sys.stderr, flush=True)
-    return {
+    yield {
         "says": "from the start of one worker to its first output",
         "start_seconds": starts,
         "import_seconds": imports,

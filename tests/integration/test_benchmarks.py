@@ -35,9 +35,10 @@ def test_a_benchmark_runs_on_a_small_input_and_is_reported(name: str, tmp_path: 
 def test_a_peer_that_does_not_run_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are measured all the same."""
     monkeypatch.setitem(PEERS, "nobody", Peer("Nobody", "nobody"))
-    only = {"workers": "1", "wire": ""}
+    only = {"workers": ["1"], "wire": [""]}
     options = Options(runs=2, peers=("nobody", "bare"), small=True, whole=False, only=only)
-    (case,) = measure("stateless", options)["cases"]
+    (result,) = measure("stateless", options)
+    (case,) = result["cases"]
     assert case["peers"]["nobody"]["failed"].endswith("No module named benchmarks.peers.nobody")
     assert len(case["peers"]["bare"]["runs"]) == 2
 
