@@ -97,8 +97,9 @@ def _throughput(results: Results) -> Iterator[str]:
             if job == "workers":
                 yield "![Throughput over workers](performance/workers.svg)\n"
         unit = results[job]["unit"]
+        turns = max(len(found.get("runs", ())) for found in case["peers"].values())
         head = (
-            title_of(case),
+            f"{title_of(case)}; {turns} turns",
             f"{unit} a second",
             "zstream to it",
             "a second of processor time",
@@ -154,7 +155,8 @@ def _rescale(result: dict[str, Any]) -> str:
     text += (
         " Full load is all that two workers take from memory; half is half of that, at a steady"
         " rate. The dip is how far the worst half second lies below the median of the stretch"
-        " before; the last row of each load is what it is when nothing is changed.\n\n"
+        " before; the last row of each load is what it is when nothing is changed. Number of runs:"
+        f" {len(result['full'])}.\n\n"
     )
     text += f"{table(head, rows)}\n\n![Latency over time](performance/rescale.svg)\n\n"
     text += f"{_stretches(result['half'])}\n\n{_restarts(result['restarts'])}\n"
@@ -205,7 +207,8 @@ def _latency(result: dict[str, Any]) -> str:
     )
     return (
         f"## Latency\n\n{_sentence(result['says'])} It is the time from when a record was due to "
-        f"when its output was at the sink. Records a second at saturation: {saturation}.\n\n"
+        f"when its output was at the sink. Records a second at saturation: {saturation}. Number of "
+        f"runs: {len(result['peers']['zstream'])}.\n\n"
         f"At {result['rate']:,} records a second, half of where Bytewax saturates:\n\n"
         f"{table(head, peers)}\n\n"
         f"zstream at shares of its own saturation:\n\n{table(head, shares)}\n\n"
