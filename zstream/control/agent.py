@@ -311,6 +311,8 @@ class Agent:
             self._send_tail(envelope.address, message.first)
         elif isinstance(message, LeaderQuery):
             heard = 0.0 if self.leader is not None else now - self.election.heard_at
+            if self._joining is not None:  # what it hears are answers of whoever it asks
+                heard = max(heard, self._config.lease_ms / 1000)
             self._send(envelope.address, LeaderHeard(int(heard * 1000), self.state.tail))
         elif isinstance(message, LeaderHeard):
             # Another process may listen where a member has died: it hears perhaps only us.
