@@ -23,6 +23,7 @@ from zstream.sim.cluster import SimulatedCluster
 from zstream.sim.node import SimulatedWorker
 from zstream.sim.numbered import ECHOES, numbered_topology
 from zstream.wire.codec import decode_message
+from zstream.wire.messages import Envelope
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 100)
 KEY_GROUPS = 1024
@@ -71,7 +72,9 @@ class Sent:
         send = network.send_control
 
         def counted(sender: str, address: str, payload: bytes) -> None:
-            self.kinds[type(decode_message(payload).message).__name__] += 1
+            envelope = decode_message(payload)
+            assert isinstance(envelope, Envelope), "workers send each other nothing else"
+            self.kinds[type(envelope.message).__name__] += 1
             self.by[sender] += 1
             self.messages += 1
             self.bytes += len(payload)
