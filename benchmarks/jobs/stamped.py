@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from array import array
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -24,12 +25,12 @@ def count(total: int | None, vote: Stamped) -> tuple[int, float]:
     return (total or 0) + 1, vote[1]
 
 
-def keep(seen: dict[float, list[float]], dues: list[float]) -> None:
+def keep(seen: dict[float, array[float]], dues: list[float]) -> None:
     """All that came at once, with when; it is looked at after the run."""
-    seen[time.monotonic()] = dues
+    seen[time.monotonic()] = array("d", dues)
 
 
-def histograms(seen: dict[float, list[float]]) -> dict[int, dict[int, int]]:
+def histograms(seen: dict[float, array[float]]) -> dict[int, dict[int, int]]:
     """For each SLOT how many records had which latency: logarithms of microseconds."""
     found: dict[int, Counter[int]] = defaultdict(Counter)
     for at, dues in seen.items():
