@@ -138,6 +138,31 @@ def balances(database: Database) -> Database:
 HAPPENED = "SELECT account, cents FROM happened ORDER BY n"
 
 
+def is_killed_before(statement: int, database: Database, commit: Callable[[], None]) -> bool:
+    """Commit, in a session that the server ends before its so many-th statement.
+
+    False where there were fewer statements: then it is committed.
+    """
+    ask = postgres._Session._query
+    to_come = statement
+
+    def killing(self: Any, query: str, parts: Any) -> Any:
+        nonlocal to_come
+        to_come -= 1
+        if to_come == 0:
+            database.do(f"SELECT pg_terminate_backend({self.connection.info.backend_pid})")
+        return ask(self, query, parts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postgres._Session, "_query", killing)
+        try:
+            commit()
+        except ConnectorError as error:
+            assert "terminating connection" in str(error)
+            return True
+    return False
+
+
 # ---------------------------------------------------------------- rows
 
 
@@ -492,32 +517,14 @@ def test_a_recovery_begins_with_ticks_of_its_own(balances: Database) -> None:
 
 @pytest.mark.parametrize("turn", [1, -1])
 def test_a_worker_that_dies_between_two_statements_changes_nothing_of_it(
-    balances: Database, monkeypatch: pytest.MonkeyPatch, turn: int
+    balances: Database, turn: int
 ) -> None:
     """The second to commit loses its session before each statement in turn, then comes again."""
-    session = postgres._Session
-    ask = session._query
-    steps = 0
-
-    def killing(self: Any, query: str, parts: Any) -> Any:
-        nonlocal steps
-        steps -= 1
-        if steps == 0:
-            balances.do(f"SELECT pg_terminate_backend({self.connection.info.backend_pid})")
-        return ask(self, query, parts)
-
     for at in range(1, 30):
         first, second = origin_and_target(balances, at)[::turn]
         first()
-        steps = at
-        with monkeypatch.context() as patch:
-            patch.setattr(session, "_query", killing)
-            try:
-                second()
-            except ConnectorError as error:
-                assert "terminating connection" in str(error)
-            else:
-                break
+        if not is_killed_before(at, balances, second):
+            break
         second()
         assert balances.rows() == [("a", 2), ("of origin", at), ("of target", at)]
         balances.do("DELETE FROM balances")
@@ -599,33 +606,13 @@ def test_the_sink_keeps_its_contract(
     check(lambda: Table(balances))
 
 
-def test_a_connection_that_is_killed_at_any_step_leaves_all_or_nothing(
-    balances: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_that_is_killed_at_any_step_leaves_all_or_nothing(balances: Database) -> None:
     """Before each statement in turn, until there is none left; then the commit is tried again."""
-    session = postgres._Session
-    ask = session._query
-    steps = 0
-
-    def killing(self: Any, query: str, parts: Any) -> Any:
-        nonlocal steps
-        steps -= 1
-        if steps == 0:
-            balances.do(f"SELECT pg_terminate_backend({self.connection.info.backend_pid})")
-        return ask(self, query, parts)
-
     sink = balances.open()
     for at in range(1, 20):
         outputs = sink.prepared(at, Balance("a", at), Balance("b", at))
-        steps = at
-        with monkeypatch.context() as patch:
-            patch.setattr(session, "_query", killing)
-            try:
-                sink.writer.commit(at, ME, outputs)
-            except ConnectorError as error:
-                assert "terminating connection" in str(error)
-            else:
-                break
+        if not is_killed_before(at, balances, partial(sink.writer.commit, at, ME, outputs)):
+            break
         assert ("a", at) not in balances.rows(HAPPENED)
         sink.writer.commit(at, ME, outputs)
         assert balances.rows(HAPPENED)[-2:] == [("a", at), ("b", at)]
