@@ -5,9 +5,8 @@ from __future__ import annotations
 import random
 import string
 import struct
-from typing import Any
 
-from benchmarks.jobs.job import Job, Wire
+from benchmarks.jobs.job import Job, Wire, keyed_loop
 
 RECORDS = 1_000_000
 
@@ -21,16 +20,6 @@ def key_of(vote: Vote) -> str:
 def tally(total: int | None, vote: Vote) -> tuple[int, tuple[str, int]]:
     total = (total or 0) + vote[1]
     return total, (vote[0], total)
-
-
-def plain(votes: list[Vote], totals: dict[str, Any]) -> list[tuple[str, int]]:
-    """The job without an engine."""
-    outputs = []
-    for vote in votes:
-        key = key_of(vote)
-        totals[key], output = tally(totals.get(key), vote)
-        outputs.append(output)
-    return outputs
 
 
 def make(keys: int) -> list[Vote]:
@@ -70,7 +59,7 @@ JOB = Job(
     says="votes for letters: key, running total, one output a record",
     make=make,
     steps=(("key_by", key_of), ("stateful_map", tally)),
-    plain=plain,
+    plain=keyed_loop(key_of, tally),
     rounds=2,
     keys=(26, 100_000, 1_000_000),
     wire=Wire(payload, decode, encode, output_of),

@@ -7,9 +7,8 @@ had, whoever counted them and in whichever order.
 from __future__ import annotations
 
 import random
-from typing import Any
 
-from benchmarks.jobs.job import Job
+from benchmarks.jobs.job import Job, keyed_loop
 
 Vote = tuple[str, int]
 
@@ -21,16 +20,6 @@ def key_of(vote: Vote) -> str:
 def count(total: int | None, vote: Vote) -> tuple[int, int]:
     total = (total or 0) + 1
     return total, total
-
-
-def plain(votes: list[Vote], totals: dict[str, Any]) -> list[int]:
-    """The job without an engine."""
-    outputs = []
-    for vote in votes:
-        key = key_of(vote)
-        totals[key], output = count(totals.get(key), vote)
-        outputs.append(output)
-    return outputs
 
 
 def add_up(seen: dict[str, int], outputs: list[int]) -> None:
@@ -58,7 +47,7 @@ JOB = Job(
     says="one vote after the other: key, count",
     make=make,
     steps=(("key_by", key_of), ("stateful_map", count)),
-    plain=plain,
+    plain=keyed_loop(key_of, count),
     rounds=1,
     keys=(1_000_000,),
     gather=add_up,

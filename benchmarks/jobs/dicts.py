@@ -6,7 +6,7 @@ import random
 import string
 from typing import Any
 
-from benchmarks.jobs.job import Job
+from benchmarks.jobs.job import Job, keyed_loop
 
 RECORDS = 20_000
 TEXTS, TEXT_SIZE = 15, 48  # so that it has about 1,000 bytes as JSON
@@ -22,16 +22,6 @@ def key_of(payment: Payment) -> str:
 def add(total: int | None, payment: Payment) -> tuple[int, tuple[str, int]]:
     total = (total or 0) + payment["cents"]
     return total, (payment["account"], total)
-
-
-def plain(payments: list[Payment], totals: dict[str, Any]) -> list[tuple[str, int]]:
-    """The job without an engine."""
-    outputs = []
-    for payment in payments:
-        key = key_of(payment)
-        totals[key], output = add(totals.get(key), payment)
-        outputs.append(output)
-    return outputs
 
 
 def make(keys: int) -> list[Payment]:
@@ -56,7 +46,7 @@ JOB = Job(
     says="dicts of twenty fields, 1 KB each: key, running total, one output a record",
     make=make,
     steps=(("key_by", key_of), ("stateful_map", add)),
-    plain=plain,
+    plain=keyed_loop(key_of, add),
     rounds=40,
     keys=(1000,),
 )

@@ -6,19 +6,14 @@ import math
 import time
 from array import array
 from collections import Counter, defaultdict
-from typing import Any
 
 from benchmarks.jobs import counting
-from benchmarks.jobs.job import Job
+from benchmarks.jobs.job import Job, keyed_loop
 
 SLOT = 0.1  # seconds: latencies are told apart by when they came out, in steps of this
 FINENESS = 50  # latencies are told in steps of a fiftieth of themselves
 
 Stamped = tuple[str, float]
-
-
-def key_of(vote: Stamped) -> str:
-    return vote[0]
 
 
 def count(total: int | None, vote: Stamped) -> tuple[int, float]:
@@ -45,21 +40,11 @@ def milliseconds(number: int) -> float:
     return math.exp(number / FINENESS) / 1000
 
 
-def plain(votes: list[Stamped], totals: dict[str, Any]) -> list[float]:
-    """The job without an engine."""
-    outputs = []
-    for vote in votes:
-        key = key_of(vote)
-        totals[key], output = count(totals.get(key), vote)
-        outputs.append(output)
-    return outputs
-
-
 JOB = Job(
     says="votes with the time at which they were due",
     make=counting.make,
-    steps=(("key_by", key_of), ("stateful_map", count)),
-    plain=plain,
+    steps=(("key_by", counting.key_of), ("stateful_map", count)),
+    plain=keyed_loop(counting.key_of, count),
     rounds=1,
     gather=keep,
     found=histograms,

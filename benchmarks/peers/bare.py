@@ -1,9 +1,9 @@
 """No engine: a plain loop that calls the user's functions, and what two such loops can exchange.
 
-One worker is the loop that stands with each job. Two workers are two processes which send each
-other columns of keys and values in MessagePack over ZeroMQ, a batch of 1,000 records at a time, and
-nothing else: no checkpoints, no order between links, no bound on what is in flight. It is what the
-interpreter allows.
+One worker is the plain loop of the job. Two workers are two processes which send each other columns
+of keys and values in MessagePack over ZeroMQ, a batch of 1,000 records at a time, and nothing else:
+no checkpoints, no order between links, no bound on what is in flight. It is what the interpreter
+allows.
 """
 
 from __future__ import annotations

@@ -141,4 +141,4 @@ def test_the_sum_of_all_counts_is_known() -> None:
     """For any number of votes of a source that goes round its keys."""
     votes = counting.make(7)
     given = [votes[number % 7] for number in range(40)]
-    assert sum(counting.plain(given, {})) == counting.sum_wanted(7, 40)
+    assert sum(counting.JOB.plain(given, {})) == counting.sum_wanted(7, 40)
