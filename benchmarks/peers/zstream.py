@@ -21,7 +21,7 @@ from zstream import LengthPrefix, Sink, Source, TcpSink, TcpSource, Topology, so
 from zstream import main as zstream_main
 from zstream.connectors import registry
 from zstream.connectors.memory import MemoryReader
-from zstream.connectors.staged import SendsAtOnce
+from zstream.connectors.staged import NothingWaits, SendsAtOnce
 from zstream.ports.connectors import EndOfInput
 
 INDEX, REPORTS = "BENCH_INDEX", "BENCH_REPORTS"  # which worker this is, and where it reports
@@ -57,7 +57,7 @@ class HeldReader(MemoryReader):
         return self._held.wake_at(now)
 
 
-class CountedWriter(SendsAtOnce):
+class CountedWriter(NothingWaits, SendsAtOnce):
     """Its worker's report is written when it is closed."""
 
     def __init__(self, held: Held, counted: Counted) -> None:
@@ -66,21 +66,6 @@ class CountedWriter(SendsAtOnce):
 
     def write(self, records: list[Any]) -> None:
         self._counted.take(records)
-
-    def flush(self, now: float) -> None:
-        """Nothing waits."""
-
-    def pending_bytes(self) -> int:
-        return 0
-
-    def descriptors(self) -> tuple[int, ...]:
-        return ()
-
-    def wake_at(self, now: float) -> float | None:
-        return None
-
-    def waits_for(self) -> str:
-        return ""
 
     def close(self) -> None:
         text = json.dumps(report(self._held, self._counted))

@@ -23,7 +23,26 @@ CHUNK_BYTES = 256 * KIB  # records are packed together when so much has come
 _COUNT = struct.Struct(">I")
 
 
-class StagedWriter:
+class NothingWaits:
+    """Base of writers that queue nothing for the outside: the loop has nothing to wait for."""
+
+    def flush(self, now: float) -> None:
+        """Nothing to push out."""
+
+    def pending_bytes(self) -> int:
+        return 0
+
+    def descriptors(self) -> Sequence[int]:
+        return ()
+
+    def wake_at(self, now: float) -> float | None:
+        return None
+
+    def waits_for(self) -> str:
+        return ""
+
+
+class StagedWriter(NothingWaits):
     """Base of writers that show what was written only when `commit` is called.
 
     A writer of this kind defines `commit`, and `packed` or `encoded` if it wants others. `commit`
@@ -74,21 +93,6 @@ class StagedWriter:
     def abort(self) -> None:
         self._records, self._records_bytes = [], 0
         self._chunks, self._chunks_bytes = [], 0
-
-    def flush(self, now: float) -> None:
-        """Nothing goes out before its checkpoint is decided."""
-
-    def pending_bytes(self) -> int:
-        return 0
-
-    def descriptors(self) -> Sequence[int]:
-        return ()
-
-    def wake_at(self, now: float) -> float | None:
-        return None
-
-    def waits_for(self) -> str:
-        return ""
 
     def close(self) -> None:
         """What was not committed is gone."""
