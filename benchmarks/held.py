@@ -13,7 +13,7 @@ import resource
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from itertools import count, cycle, islice
+from itertools import count, cycle, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -73,17 +73,27 @@ class Held:
 
 
 class Paced(Held):
-    """Gives its records at a steady rate, whatever the engine does: each as (key, due at)."""
+    """Gives its records at a steady rate, whatever the engine does: each as (key, due at).
+
+    The first time round each is due when it is read: what new keys cost is not to be the backlog
+    of all that comes after.
+    """
 
     def __init__(self, case: Case, index: int) -> None:
         super().__init__(case, index)
         self._rate = case.rate / case.workers
         self._seconds = case.seconds or float("inf")
         self._keys = cycle([record[0] for record in self._records])
+        self._since = 0.0  # when the second round began
         self._dues: Iterator[float] = iter(())
 
     def wake_at(self, now: float) -> float:
-        return self.began + self.given / self._rate
+        """When the next one is due, seconds."""
+        return self._since + self._paced / self._rate if self._since else now
+
+    @property
+    def _paced(self) -> int:
+        return self.given - len(self._records)
 
     def _is_over(self) -> bool:
         if self._stop is not None:
@@ -91,10 +101,15 @@ class Paced(Held):
         return time.monotonic() > self.began + self._seconds
 
     def _next(self, limit: int) -> list[Any]:
-        if not self.given:
-            self._dues = count(self.began, 1 / self._rate)
-        due = int((time.monotonic() - self.began) * self._rate) + 1 - self.given
-        records = list(islice(zip(self._keys, self._dues, strict=False), min(limit, due)))
+        now = time.monotonic()
+        if self._paced < 0:
+            keys = islice(self._keys, min(limit, -self._paced))
+            records = list(zip(keys, repeat(now), strict=False))
+        else:
+            if not self._since:
+                self._since, self._dues = now, count(now, 1 / self._rate)
+            due = int((now - self._since) * self._rate) + 1 - self._paced
+            records = list(islice(zip(self._keys, self._dues, strict=False), min(limit, due)))
         self.given += len(records)
         return records
 

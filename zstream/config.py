@@ -59,7 +59,8 @@ class Config:
     drain_deadline_ms: int = 30_000  # shutdown: what is in flight must be out by then
 
     # Rescale.
-    wave_bytes_max: int = 4 * MIB  # state moved in one wave: bounds how long a key group waits
+    wave_spread_ms: int = 25  # a wave's size adapts: its last key group waits so much longer
+    wave_bytes_max: int = 4 * MIB  # state moved in one wave, however fast it goes
     wave_groups_max: int = 128  # so that a wave of empty groups is still short
 
     # Checkpoints.
@@ -67,7 +68,7 @@ class Config:
     epoch_deadline_ms: int = 30_000  # a checkpoint that is not whole by then is abandoned
     uncommitted_bytes_max: int = 64 * MIB  # output held back for its checkpoint; then sources stop
     manifests_kept: int = 2  # checkpoints of which all parts are still there, the newest included
-    part_slice_bytes: int = 64 * KIB  # of a part, written in one turn: bounds how long it takes
+    part_slice_bytes: int = 64 * KIB  # of state, packed in one turn: bounds how long it takes
     part_cycle_epochs: int = 64  # in so many, each key group that changes is written whole once
     savepoint_deadline_ms: int = 600_000  # one that is not copied by then has failed
 

@@ -134,10 +134,8 @@ class Model:
     def move(self, group: int) -> None:
         """To another worker and back; no epoch is open then."""
         self.abandon(None)
-        changed = self.state.changed(KeyGroup(group))
-        rows = self.state.snapshot(KeyGroup(group), refuse)
-        self.state.drop(KeyGroup(group))
-        assert self.state.changed(KeyGroup(group)) == []
+        rows, changed = self.state.take(KeyGroup(group), refuse)
+        assert KeyGroup(group) not in self.state.groups()
         self.state.install(KeyGroup(group), rows, changed)
 
 

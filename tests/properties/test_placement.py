@@ -7,7 +7,7 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zstream.control.placement import balanced, moves, waves
+from zstream.control.placement import Move, balanced, in_turn, moves, next_wave
 from zstream.model.ids import Incarnation, KeyGroup
 
 WORKERS = [Incarnation(number) for number in range(1, 7)]
@@ -74,7 +74,11 @@ def test_waves_hold_every_move_once_and_keep_their_bounds(
     """A wave passes its bytes only when it is a single group that does so alone."""
     moving = moves(owners, balanced(owners, stayers))
     size_of = {KeyGroup(group): size for group, size in enumerate(sizes)}
-    cut = waves(moving, size_of, bytes_max, groups_max)
+    left = in_turn(moving)
+    cut: list[list[Move]] = []
+    while left:
+        cut.append(next_wave(left, size_of, bytes_max, groups_max))
+        del left[: len(cut[-1])]
     assert sorted(move.group for wave in cut for move in wave) == [m.group for m in moving]
     for wave in cut:
         assert 1 <= len(wave) <= groups_max

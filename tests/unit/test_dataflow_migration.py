@@ -173,7 +173,7 @@ def test_a_long_queue_of_held_records_does_not_hold_the_loop() -> None:
 
 
 def test_a_large_state_is_shipped_in_chunks_a_bounded_part_a_turn() -> None:
-    config = replace(Config(), snapshot_chunk_bytes=1000)
+    config = replace(Config(), snapshot_chunk_bytes=1000, part_slice_bytes=1000)
     several = Several(
         lambda s: s.key_by(lambda v: v % 40).stateful_map(lambda s, v: ("x" * 500, v)),
         [1, 2],

@@ -1,8 +1,8 @@
 """When epochs are opened, and how each ends: with its manifest, or abandoned.
 
-    DUE    the interval is over, or somebody waits for an epoch; no wave is under way; all members
-           have committed what the manifest before names; in a
-           shutdown, all have stopped reading                  -> EpochOpened
+    DUE    the interval is over, and half of one since the epoch before ended, or somebody waits
+           for an epoch; no wave is under way; all members have committed what the manifest before
+           names; in a shutdown, all have stopped reading       -> EpochOpened
     OPEN   every member has a durable part                      -> Manifest
            the deadline                                         -> EpochAbandoned
            a death: the run ends, and the epoch with it
@@ -23,6 +23,7 @@ from zstream.model.membership import Member
 from zstream.model.records import EpochAbandoned, EpochOpened, LogRecord, Manifest
 
 AFTER_RECOVERY = 0.25  # of an interval, to the first epoch: sinks hold back what was waited for
+AFTER_EPOCH = 0.5  # of an interval, at least: where epochs take long, rescales get on in between
 
 UNCOMMITTED = "uncommitted output of"  # how a report's pressure begins that an epoch relieves
 
@@ -38,12 +39,14 @@ class Epochs:
         self._operators = tuple(operators)
         self._draw = draw
         self._opened_at = now
+        self._due_at = now + self._interval
+        self._is_open = False
         self._epoch = Epoch(0)
         self._run = Run(0)
 
     def next_timer(self, state: ClusterState) -> float:
         """When `step` may have something to do although nothing came in."""
-        return self._opened_at + (self._interval if state.epoch is None else self._deadline)
+        return self._due_at if state.epoch is None else self._opened_at + self._deadline
 
     def step(
         self,
@@ -58,12 +61,17 @@ class Epochs:
         if state.epoch is not None:
             if self._epoch != state.epoch.epoch:
                 self._epoch, self._opened_at = state.epoch.epoch, now
+            self._is_open = True
             return self._close(state, state.epoch, reports, now)
+        if self._is_open:
+            self._is_open = False
+            earliest = now + AFTER_EPOCH * self._interval
+            self._due_at = max(self._opened_at + self._interval, earliest)
         if state.run != self._run:
             self._run = state.run
             if state.generation.recovers:
-                self._opened_at = now - (1 - AFTER_RECOVERY) * self._interval
-        if not wanted and now < self._opened_at + self._interval:
+                self._due_at = now + AFTER_RECOVERY * self._interval
+        if not wanted and now < self._due_at:
             return None
         if not between_waves(state, reports) or not all_committed(state, reports):
             return None

@@ -54,31 +54,28 @@ def moves(before: Sequence[Incarnation], after: Sequence[Incarnation]) -> list[M
     ]
 
 
-def waves(
-    moving: Sequence[Move], sizes: Mapping[KeyGroup, int], bytes_max: int, groups_max: int
-) -> list[list[Move]]:
-    """Cut moves into waves of bounded state; each wave uses all pairs of workers evenly.
-
-    A group larger than `bytes_max` is a wave of its own.
-    """
+def in_turn(moving: Sequence[Move]) -> list[Move]:
+    """The moves in an order of which each stretch uses all pairs of workers evenly."""
     by_pair: dict[tuple[Incarnation, Incarnation], list[Move]] = {}
     for move in moving:
         by_pair.setdefault((move.origin, move.target), []).append(move)
-    in_turn: list[Move] = []
+    result: list[Move] = []
     queues = list(by_pair.values())
     while queues:
-        in_turn.extend(queue.pop() for queue in queues)
+        result.extend(queue.pop() for queue in queues)
         queues = [queue for queue in queues if queue]
-    result: list[list[Move]] = []
+    return result
+
+
+def next_wave(
+    left: Sequence[Move], sizes: Mapping[KeyGroup, int], bytes_max: int, groups_max: int
+) -> list[Move]:
+    """The first of these moves, of bounded state; a group larger than `bytes_max` goes alone."""
     wave: list[Move] = []
     wave_bytes = 0
-    for move in in_turn:
-        size = sizes.get(move.group, 0)
-        if wave and (wave_bytes + size > bytes_max or len(wave) == groups_max):
-            result.append(wave)
-            wave, wave_bytes = [], 0
+    for move in left[:groups_max]:
+        wave_bytes += sizes.get(move.group, 0)
+        if wave and wave_bytes > bytes_max:
+            break
         wave.append(move)
-        wave_bytes += size
-    if wave:
-        result.append(wave)
-    return result
+    return wave

@@ -21,10 +21,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 from zstream.config import Config
 from zstream.control.epochs import between_waves
-from zstream.control.placement import Move, balanced, moves, waves
+from zstream.control.placement import Move, balanced, in_turn, moves, next_wave
 from zstream.control.reports import Seen
 from zstream.control.requests import names, plural
 from zstream.control.state import ClusterState
@@ -37,6 +38,8 @@ CONNECT = "CONNECT"
 PLAN = "PLAN"
 WAVE = "WAVE"
 LEAVE = "LEAVE"
+FIRST_WAVE_GROUPS = 8  # the next ones are as large as the pauses of the one before allow
+WAVE_GROWTH = (0.25, 2.0)  # from one wave to the next, at most
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,10 @@ class Rescale:
         self._draw = draw
         self._began = now
         self._leaving = {member.incarnation for member in opened.leavers}
-        self._plan: list[list[Move]] | None = None
-        self._waves = 0
+        self._plan: list[Move] | None = None  # what is still to be moved, in this order
+        self._sizes: dict[KeyGroup, int] = {}
+        self._wave: list[Move] = []  # the newest that was to be appended
+        self._wave_groups = min(FIRST_WAVE_GROUPS, config.wave_groups_max)
         self._counted = Generation(0)  # newest generation whose costs are in the sums
         self._moved = 0
         self._held = 0
@@ -106,8 +111,9 @@ class Rescale:
         leader that dies with a wave which it only meant to open leaves nothing behind."""
         if self.phase != LEAVE:
             self.phase = WAVE
-        if self._plan and opened.wave:
-            self._moved += len(self._plan.pop(0))
+        if self._plan is not None and opened.wave:
+            self._moved += len(self._wave)
+            del self._plan[: len(self._wave)]
             self._mark(f"wave {opened.wave}", now)
 
     def step(
@@ -201,26 +207,20 @@ class Rescale:
         self, state: ClusterState, reports: Mapping[Incarnation, Seen], now: float
     ) -> LogRecord | None:
         self.phase = PLAN
-        sizes = self._sizes(state, reports)
+        sizes = self._sizes_told(state, reports)
         if sizes is None:
             return None
         owners = [state.table.owner(KeyGroup(g)) for g in range(len(state.table.owners))]
         leaving = self._leaving
         stayers = [m.incarnation for m in state.people if m.incarnation not in leaving]
         target = balanced(owners, stayers)
-        config = self._config
-        self._plan = waves(
-            moves(owners, target), sizes, config.wave_bytes_max, config.wave_groups_max
-        )
-        if not self._plan and not state.begun:
-            self._plan = [[]]  # nothing to move, but a generation says who is a member
-        self._waves = len(self._plan)
+        self._plan, self._sizes = in_turn(moves(owners, target)), sizes
         self._mark("planned", now)
-        if self._plan:
+        if self._plan or not state.begun:  # where nothing moves a generation says who is a member
             return self._next_wave(state)
         return self._finish(state, reports, now)
 
-    def _sizes(
+    def _sizes_told(
         self, state: ClusterState, reports: Mapping[Incarnation, Seen]
     ) -> dict[KeyGroup, int] | None:
         """Bytes of state by key group, or None while an owner has not reported them."""
@@ -235,9 +235,11 @@ class Rescale:
         return sizes
 
     def _next_wave(self, state: ClusterState) -> GenerationOpened:
-        if not self._plan:
-            raise InvariantBroken(f"{self.opened.id} has no wave left")
-        wave = self._plan[0]
+        left, config = self._plan, self._config
+        if left is None:
+            raise InvariantBroken(f"{self.opened.id} has no plan")
+        wave = next_wave(left, self._sizes, config.wave_bytes_max, self._wave_groups)
+        self._wave = wave
         before = state.table
         owners = [before.owner(KeyGroup(group)) for group in range(len(before.owners))]
         for move in wave:
@@ -251,8 +253,9 @@ class Rescale:
             else before.members
         )
         table = self._table(Generation(before.generation + 1), members, owners)
-        number = self._waves - len(self._plan) + 1
-        return self._generation(state, table, state.placement, number, self._waves)
+        number = 1 + (state.generation.wave if state.begun and state.generation else 0)
+        more = ceil((len(left) - len(wave)) / max(1, len(wave)))  # of this size
+        return self._generation(state, table, state.placement, number, number + more)
 
     def _table(
         self, generation: Generation, members: tuple[Member, ...], owners: Sequence[Incarnation]
@@ -289,12 +292,26 @@ class Rescale:
         if self._counted >= table.generation:
             return
         self._counted = table.generation
+        pauses: list[float] = []
         for member in table.members:
             costs = reports[member.incarnation].report.costs
             if costs is not None and costs.generation == table.generation:
                 self._held += costs.records_held
-                self._pauses.extend(pause for _, pause in costs.pauses)
+                pauses.extend(pause for _, pause in costs.pauses)
+        self._pauses += pauses
         self._mark(f"generation {table.generation} installed", now)
+        if pauses and self._wave:
+            self._wave_groups = self._adapted(len(self._wave), min(pauses), max(pauses))
+
+    def _adapted(self, groups: int, shortest_ms: float, longest_ms: float) -> int:
+        """How many key groups the next wave may move, after one of so many. What all of them
+        waited for is the protocol, which takes as long for one; the rest was each other's state,
+        and may be as much, lest a rescale under full load takes hundreds of waves.
+        """
+        least, most = WAVE_GROWTH
+        wanted = max(self._config.wave_spread_ms, shortest_ms)
+        growth = min(max(least, wanted / max(longest_ms - shortest_ms, 1.0)), most)
+        return min(max(1, int(groups * growth)), self._config.wave_groups_max)
 
     # ---- the end
 

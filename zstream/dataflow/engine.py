@@ -300,10 +300,9 @@ class Dataflow:
             return
         for operator in self._chains.stateful.values():
             for group in operator.state.groups():
-                changed = operator.state.changed(group) if operator.state.is_tracked else None
-                snapshot = operator.state.snapshot(group, operator.refuse_state)
-                operator.state.drop(group)
-                operator.state.install(group, snapshot, changed)
+                is_tracked = operator.state.is_tracked
+                rows, changed = operator.state.take(group, operator.refuse_state)
+                operator.state.install(group, rows, changed if is_tracked else None)
 
     # ------------------------------------------------------------ epochs
 
@@ -424,8 +423,11 @@ class Dataflow:
         """What is at its limit here, so that sources must stop on all workers, or ""."""
         if self._migration.hold_bytes >= self._config.hold_bytes_max:
             return "hold queue"
-        waiting = sum(peer.send[DATA].outbox_bytes for peer in self._peers.values())
-        return "outboxes" if waiting >= self._config.outbox_bytes_max else ""
+        links = [peer.send[DATA] for peer in self._peers.values()]
+        waiting = sum(link.outbox_bytes for link in links)
+        if waiting >= self._config.outbox_bytes_max or any(link.is_full for link in links):
+            return "outboxes"
+        return ""
 
     def empty(self) -> bool:
         """Whether no record and no state is under way from here or waits here."""

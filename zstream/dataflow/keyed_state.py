@@ -207,53 +207,59 @@ class KeyedState:
             gone.update((key, None) for key in keys if key not in here)
         self._gone_before = {}
 
-    def changed(self, group: KeyGroup) -> list[Any]:
-        """Keys of the group that changed since the last manifest, also those that are gone. No
-        epoch is open.
-        """
-        assert self.writing is None, "no key group moves while an epoch is open"
-        if not self.is_tracked:
-            return []
-        here = [key for key in self._keys_of.get(group, ()) if key in self.recent]
-        return here + list(self._gone.get(group, ()))
-
     # ------------------------------------------------------------ key groups that come and go
 
     def groups(self) -> list[KeyGroup]:
         """Key groups that have a key here, ascending."""
         return [KeyGroup(group) for group in sorted(self._keys_of)]
 
-    def snapshot(self, group: KeyGroup, refuse: Refuse) -> bytes:
-        """The group's rows, packed. A state that cannot travel goes to `refuse(error, key, state)`,
-        because the other keys of the group must not stay behind for it.
+    def take(self, group: KeyGroup, refuse: Refuse) -> tuple[bytes, list[Any]]:
+        """The group's rows, packed, and its keys that changed since the last manifest, also those
+        that are gone; then it is forgotten: somebody else holds it now. No epoch is open.
+
+        A state that cannot travel goes to `refuse(error, key, state)`, because the other keys of
+        the group must not stay behind for it.
         """
-        keys = list(self._keys_of.get(group, ()))
-        states = list(map(self.current.get, keys))
+        assert self.writing is None, "no key group moves while an epoch is open"
+        keys = list(self._keys_of.pop(group, ()))
+        states = list(map(self.current.pop, keys))
+        changed: list[Any] = []
+        if self.is_tracked:
+            changed = list(filter(self.recent.__contains__, keys))
+            self.recent.update(zip(changed, repeat(None)))  # its order counts: nothing is removed
+        changed += self._gone.pop(group, ())
         try:
-            return self._packed(keys, states)
+            return self._packed(keys, states), changed
         except CannotTravel:
             flags = [state is not None for state in self.travelling(keys, states, refuse)]
-            return self._packed(list(compress(keys, flags)), list(compress(states, flags)))
+            rows = list(compress(keys, flags)), list(compress(states, flags))
+            return self._packed(*rows), changed
 
     def install(self, group: KeyGroup, snapshot: bytes, changed: list[Any] | None = None) -> None:
         """Take over a group's rows. changed: its keys that changed where it was before, since it
         was in a manifest; None where it was in none. Raises WireError where the rows are not what
-        `snapshot` gave.
+        `take` gave.
         """
         rows = self._registry.unpack(snapshot)
         if not isinstance(rows, tuple) or len(rows) != 2:
             raise WireError(f"the snapshot of key group {group} holds no rows")
         keys, states = map(self._registry.unpack_column, rows)
-        self.put([group] * len(keys), keys, states)
+        for kind in set(map(type, states)):
+            self.note(kind)
+        self.current.update(zip(keys, states, strict=True))
+        if keys:
+            self._keys_of[group] = dict.fromkeys(keys)
         if changed is None:
             return
         self.track()
-        for key in changed:
-            state = self.current.get(key)
-            if state is None:
-                self._gone.setdefault(group, {})[key] = None
-            else:
-                self.recent[key] = state
+        self.place()
+        here = list(filter(self.current.__contains__, changed))
+        if len(here) < len(changed):
+            gone = dict.fromkeys(key for key in changed if key not in self.current)
+            self._gone.setdefault(group, {}).update(gone)
+        before = len(self.recent)
+        self.recent.update(zip(here, map(self.current.__getitem__, here)))
+        self._recent_groups.extend(repeat(group, len(self.recent) - before))
 
     def put(self, groups: list[int], keys: list[Any], states: list[Any]) -> None:
         """Rows as a checkpoint has them: None is the state of a key that is gone."""
@@ -272,12 +278,6 @@ class KeyedState:
             self._keys_of.setdefault(group, {})
         keys_of = map(self._keys_of.__getitem__, groups)
         deque(map(dict.setdefault, keys_of, keys), maxlen=0)
-
-    def drop(self, group: KeyGroup) -> None:
-        """Forget the group; somebody else holds it now. No epoch is open."""
-        for key in self._keys_of.pop(group, ()):
-            self._drop(key)
-        self._gone.pop(group, None)
 
     def clear(self) -> None:
         """Forget everything."""

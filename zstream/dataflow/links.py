@@ -26,6 +26,7 @@ from zstream.wire.messages import LinkAck, LinkSent
 DATA = 0
 SNAPSHOTS = 1
 LANES = (DATA, SNAPSHOTS)
+FULL = 2  # windows: one under way and one waiting for it
 
 
 class LinkName(NamedTuple):
@@ -110,6 +111,11 @@ class SendLink:
     def rests(self) -> bool:
         """Whether all was settled, and the receiver told so."""
         return self._told == self.pushed
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more waits here than passes in about the time that a marker should take."""
+        return self.outbox_bytes >= FULL * self._window
 
     def report(self) -> LinkSent:
         self._told = self.settled

@@ -279,7 +279,7 @@ class Migration:
         """Ship what may go, a bounded number of bytes. Called when all fillings are cut, so that
         the newest frame on each link is behind everything that was applied before.
         """
-        budget = self._config.snapshot_chunk_bytes
+        budget = self._config.part_slice_bytes
         for outgoing in self._outgoing:
             if outgoing.sent is None and self._markers_are_in(
                 outgoing.generation, outgoing.awaited
@@ -319,15 +319,16 @@ class Migration:
         """
         self._moved(self.tick)
         parts = self._checkpoint.leave(group)
-        states = {
-            name: (
-                operator.state.snapshot(group, operator.refuse_state),
-                self._registry.pack_column(operator.state.changed(group)),
-            )
+        taken = {
+            name: operator.state.take(group, operator.refuse_state)
             for name, operator in self._operators.items()
         }
+        self.live.discard(group)
+        states = {
+            name: (rows, self._registry.pack_column(changed))
+            for name, (rows, changed) in taken.items()
+        }
         snapshot = self._registry.pack((tuple(self.tick), parts, states))
-        self._forget(group)
         size, step = len(snapshot), self._config.snapshot_chunk_bytes
         for index, start in enumerate(range(0, size, step)):
             last = start + step >= size
@@ -335,13 +336,6 @@ class Migration:
             body = encode_snapshot(generation, group, index, last, piece)
             self._peers[target].push(FrameKind.SNAPSHOT, body)
         return size
-
-    def _forget(self, group: KeyGroup) -> None:
-        """The group lives somewhere else from here on."""
-        for operator in self._operators.values():
-            operator.state.drop(group)
-        self.live.discard(group)
-        self._checkpoint.leave(group)
 
     # ------------------------------------------------------------ figures
 

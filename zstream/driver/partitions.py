@@ -76,7 +76,9 @@ class Partitions:
 
     def pace(self, busy_seconds: float) -> None:
         """The last turn took so long: slow user functions get fewer records at a time, because
-        whatever else wants to be done waits for the turn's end."""
+        whatever else wants to be done waits for the turn's end. What peers send is not in it: a
+        worker that read ever less because it gets much would leave reading to the others.
+        """
         if busy_seconds > TURN_SECONDS:
             self._limit = max(1, self._limit // 2)
         elif busy_seconds < TURN_SECONDS / 4:

@@ -140,7 +140,6 @@ class WorkerDriver:
         self._figures = Figures(config, shell)
         self._turns = 0
         self._turned_at = float("inf")
-        self._waited = 0.0  # since then
         self._peers: dict[Incarnation, Member] = {}
         self._pressed: dict[Incarnation, str] = {}  # peers at a limit: sources stop everywhere
         self._pressure = ""  # here, as of this turn
@@ -226,18 +225,17 @@ class WorkerDriver:
         pulses = self.agent.pulse(self._turns, self.dataflow.running)
         return [(address, encode_message(envelope)) for address, envelope in pulses]
 
-    def waited(self, seconds: float) -> None:
-        """The loop had nothing to do for so long; what is left of the time it was busy."""
-        self._figures.waited(seconds)
-        self._waited += seconds
+    def waited(self, since: float, until: float) -> None:
+        """The newest turn ended at `since`, and then the loop had nothing to do until `until`."""
+        self._figures.waited(until - since)
+        self.partitions.pace(since - self._turned_at)
 
     # ---- the turn
 
     def turn(self, now: float) -> float | None:
         """Go round once. Returns when to call again at the latest; `now` for at once."""
         self._turns += 1
-        self.partitions.pace(now - self._turned_at - self._waited)
-        self._turned_at, self._waited = now, 0.0
+        self._turned_at = now
         if self.agent.next_timer() <= now:
             self._give(TimePassed(), now)
         self._pressure = self.dataflow.pressure() or self.outputs.pressure()

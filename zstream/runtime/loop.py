@@ -73,7 +73,7 @@ class Loop:
             remaining_ms = math.ceil((wake_at - began) * 1000)
             wait_ms = min(max(remaining_ms, 0), _WAIT_MS_MAX)
         ready: dict[Any, int] = dict(zmq.zmq_poll(awaited, wait_ms))
-        self._driver.waited(time.monotonic() - began)
+        self._driver.waited(began, time.monotonic())
         return ready
 
     def _take_in(self, ready: dict[Any, int], now: float) -> None:
