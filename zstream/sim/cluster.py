@@ -97,6 +97,12 @@ class SimulatedCluster:
         """Alive, and neither paused nor busy."""
         return [worker for worker in self.workers if worker.able]
 
+    @property
+    def died_out(self) -> bool:
+        """Nobody is left, and the last one crashed: it told nobody how it ended."""
+        last = max(self.workers, key=lambda worker: worker.ended_at)
+        return bool(last.crash_cause)
+
     def named(self, name: str) -> SimulatedWorker | None:
         """The living worker of this name."""
         return next((w for w in self.alive if w.member.name == name), None)
