@@ -258,7 +258,7 @@ class KeyedState:
             gone = dict.fromkeys(key for key in changed if key not in self.current)
             self._gone.setdefault(group, {}).update(gone)
         before = len(self.recent)
-        self.recent.update(zip(here, map(self.current.__getitem__, here)))
+        self.recent.update(zip(here, map(self.current.__getitem__, here), strict=True))
         self._recent_groups.extend(repeat(group, len(self.recent) - before))
 
     def put(self, groups: list[int], keys: list[Any], states: list[Any]) -> None:
