@@ -63,7 +63,7 @@ class Model:
             state = self.state.current.get(key)
             if state is None:
                 self.state.note(list if self.in_place else int)
-                self.state.remember(key)
+                self.state.new.append(key)
                 state = []
             if self.in_place:
                 state.append(self.clock)
@@ -134,6 +134,7 @@ class Model:
     def move(self, group: int) -> None:
         """To another worker and back; no epoch is open then."""
         self.abandon(None)
+        self.state.place()
         rows, changed = self.state.take(KeyGroup(group), refuse)
         assert KeyGroup(group) not in self.state.groups()
         self.state.install(KeyGroup(group), rows, changed)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from itertools import compress, islice, repeat, starmap
+from itertools import compress, filterfalse, islice, repeat, starmap
 from operator import is_
 from typing import Any
 
@@ -38,7 +38,8 @@ Refuse = Callable[[CannotTravel, Any, Any], None]
 
 
 class KeyedState:
-    """States by key. The operator's own loop reads `current` and writes to it and to `recent`.
+    """States by key. The operator's own loop reads `current` and writes to it and to `recent`;
+    keys that had no state go into `new`, until the batch's end.
 
     writing: what the open epoch still has to write; None when none is open.
     is_here: whether records of a key group may come here, asked when its first key comes.
@@ -49,6 +50,7 @@ class KeyedState:
     ) -> None:
         self.current: dict[Any, Any] = {}
         self.recent = self.current
+        self.new: list[Any] = []
         self.frozen: dict[Any, Any] = {}  # None for a key that went since the cut
         self.writing: Writing | None = None
         self._group_of = group_of
@@ -83,7 +85,7 @@ class KeyedState:
             return
         if not writing.has_bases and not self._is_changed_in_place:
             return
-        unchanged = [key for key in dict.fromkeys(keys) if key not in recent]
+        unchanged = list(filterfalse(recent.__contains__, dict.fromkeys(keys)))
         if writing.has_bases:
             writing.note(unchanged)
         if not self._is_changed_in_place:
@@ -102,9 +104,13 @@ class KeyedState:
                 self.current[key] = copy
 
     def place(self) -> None:
-        """A batch was applied. Note the key groups of what has become recent: now they are still
-        known, while at the next cut they might have to be computed, all at once.
+        """A batch was applied. Note the key groups of what is new, and of what has become recent:
+        now they are still known, while at the next cut they might have to be computed, all at once.
+
+        Raises InvariantBroken for a new key whose records are not to come here.
         """
+        if self.new:
+            self._remember()
         if self.is_tracked and (count := len(self.recent) - len(self._recent_groups)):
             keys = list(islice(reversed(self.recent), count))
             self._recent_groups.extend(map(self._group_of.__getitem__, reversed(keys)))
@@ -118,22 +124,10 @@ class KeyedState:
         """What the operator's loop does with a state that is like the last one of its key."""
         self.current[key] = self.recent[key] = state
 
-    def remember(self, key: Any) -> None:
-        """The key is new. Raises InvariantBroken where its records are not to come here."""
-        group = self._group_of[key]
-        keys = self._keys_of.get(group)
-        if keys is None:
-            if not self._is_here(group):
-                raise InvariantBroken(
-                    f"a record came for key group {group}, which this worker neither holds nor owns"
-                )
-            keys = self._keys_of[group] = {}
-        keys[key] = None
-        if group in self._gone:
-            self._gone[group].pop(key, None)
-
     def forget(self, key: Any) -> None:
         """The key goes, with its state."""
+        if self.new:
+            self._remember()
         group = self._group_of[key]
         keys = self._keys_of[group]
         del keys[key]
@@ -282,6 +276,7 @@ class KeyedState:
     def clear(self) -> None:
         """Forget everything."""
         self.current = self.recent = {}
+        self.new.clear()
         self.frozen = {}
         self._recent_groups, self._frozen_groups = [], []
         self.writing = None
@@ -319,6 +314,23 @@ class KeyedState:
         return sound
 
     # ------------------------------------------------------------ inside
+
+    def _remember(self) -> None:
+        """Put the new keys to their key groups."""
+        groups = list(map(self._group_of.__getitem__, self.new))
+        for group in set(groups) - self._keys_of.keys():
+            if not self._is_here(group):
+                raise InvariantBroken(
+                    f"a record came for key group {group}, which this worker neither holds nor owns"
+                )
+            self._keys_of[group] = {}
+        keys_of = map(self._keys_of.__getitem__, groups)
+        deque(map(dict.setdefault, keys_of, self.new), maxlen=0)
+        if self._gone:
+            for key, group in zip(self.new, groups, strict=True):
+                if group in self._gone:
+                    self._gone[group].pop(key, None)
+        self.new.clear()
 
     def _drop(self, key: Any) -> None:
         """The key has no state any more. In dicts whose order counts, None takes its place."""

@@ -12,6 +12,7 @@ not changed (see `keyed_state`), and of what goes the state is kept here.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain, compress, islice, repeat
 from operator import is_not
@@ -74,13 +75,13 @@ class Writing:
         """Whether a key group is still to be written whole."""
         return bool(self._bases)
 
-    def note(self, keys: Iterable[Any]) -> None:
+    def note(self, keys: list[Any]) -> None:
         """These keys, unchanged since the cut, may change now: remember how they were where that
         is still to be written.
         """
-        for key in keys:
-            if self._group_of[key] in self._bases:
-                self._noted.setdefault(key, self._current.get(key))
+        groups = map(self._group_of.__getitem__, keys)
+        of_bases = list(compress(keys, map(self._bases.__contains__, groups)))
+        deque(map(self._noted.setdefault, of_bases, map(self._current.get, of_bases)), maxlen=0)
 
     def state_of(self, key: Any) -> Any:
         """The state that is still to be written for this key, or None; now and then for one that

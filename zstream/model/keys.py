@@ -19,6 +19,7 @@ from zstream.errors import CannotTravel
 
 KEYS_CACHED_MAX = 1 << 20  # about 100 MB of small string keys; then the cache starts anew
 
+_CRC_OF_STR = crc32(b"s")  # how `key_bytes` begins for a str
 _EPOCH = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
 _ALLOWED = (
@@ -40,7 +41,11 @@ class KeyGroups(dict[Any, int]):
         self._numbers = tuple(range(count))  # one object for each, not one for each key
 
     def __missing__(self, key: object) -> int:
-        group = self._numbers[mixed(crc32(key_bytes(key))) % len(self._numbers)]
+        if type(key) is str:  # nearly all are: as below, without two calls
+            crc = crc32(key.encode("utf-8", "surrogatepass"), _CRC_OF_STR)
+        else:
+            crc = crc32(key_bytes(key))
+        group = self._numbers[mixed(crc) % len(self._numbers)]
         if len(self) >= KEYS_CACHED_MAX:
             self.clear()
         self[key] = group

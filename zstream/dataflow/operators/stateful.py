@@ -6,7 +6,7 @@ returned, but then a step that changes it and raises leaves it changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from zstream.dataflow.columns import kept, spread, with_values
@@ -51,17 +51,17 @@ class StatefulMap:
         self.state.touch(keys, self.refuse_state)
         outputs: list[Any] = []
         failed: list[int] = []
-        pairs = zip(keys, batch.values, strict=True)
+        rows = self._rows(keys, batch.values)
         while True:
             try:
-                self._apply(pairs, outputs)
+                self._apply(rows, outputs)
                 break
             except InvariantBroken:
                 raise
             except Exception as error:
                 row = len(outputs) + len(failed)
                 self.state.failed(keys[row])
-                last = self._retried((keys[row], batch.values[row]), outputs, error)
+                last = self._retried(keys[row], batch.values[row], outputs, error)
                 if last is not None:
                     self._errors.failed(last, keys[row], batch.values[row])
                     failed.append(row)
@@ -73,14 +73,17 @@ class StatefulMap:
         """A state that shall move and cannot: its key goes on without it, and that is said."""
         self._errors.failed(self._cannot_travel(error), key, state)
 
-    def _apply(self, pairs: Iterator[tuple[Any, Any]], outputs: list[Any]) -> None:
-        """Take pairs off the iterator until it is empty or user code raises."""
+    def _rows(self, keys: Sequence[Any], values: Sequence[Any]) -> Iterator[tuple[Any, Any, Any]]:
+        """(key, state, value); each state is looked up when its row is taken, not before."""
+        return zip(keys, map(self.state.current.get, keys), values, strict=True)
+
+    def _apply(self, rows: Iterator[tuple[Any, Any, Any]], outputs: list[Any]) -> None:
+        """Take rows off the iterator until it is empty or user code raises."""
         step, initial, convert = self._step, self._initial, self._convert
         current, recent = self.state.current, self.state.recent
-        state_of, append = current.get, outputs.append
+        append, is_new = outputs.append, self.state.new.append
         kind: type | None = None  # of the state before, if states of this type may stay unseen
-        for key, value in pairs:
-            before = state_of(key)
+        for key, before, value in rows:
             result = step(initial() if before is None else before, value)
             if type(result) is not tuple and not isinstance(result, tuple):
                 raise self._no_pair(result)
@@ -90,15 +93,17 @@ class StatefulMap:
                 raise self._no_pair(result) from None
             if convert is not None:
                 output = convert(output)
-            if before is None or type(state) is not kind:
-                kind = self._look_at(key, before, state)
-            else:
+            if type(state) is kind:
                 current[key] = recent[key] = state
+                if before is None:
+                    is_new(key)
+            else:
+                kind = self._look_at(key, before, state)
             append(output)
 
     def _look_at(self, key: Any, before: Any, state: Any) -> type | None:
-        """Take over a state that is not like the last one: its key is new, or goes, or its type
-        is another one. Returns the type where any of its states would do.
+        """Take over a state that is not like the last one: its key goes, or its type is another
+        one. Returns the type where any of its states would do.
         """
         kind = type(state)
         if kind not in self._travelled:
@@ -109,16 +114,16 @@ class StatefulMap:
             return None
         self.state.set(key, state)
         if before is None:
-            self.state.remember(key)
+            self.state.new.append(key)
         return kind if kind in self._travelled else None
 
     def _retried(
-        self, pair: tuple[Any, Any], outputs: list[Any], error: Exception
+        self, key: Any, value: Any, outputs: list[Any], error: Exception
     ) -> Exception | None:
         """None when a further call went well, or the last error."""
         for _ in range(self._errors.retries):
             try:
-                self._apply(iter((pair,)), outputs)
+                self._apply(self._rows((key,), (value,)), outputs)
                 return None
             except Exception as raised:
                 error = raised
