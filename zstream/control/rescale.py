@@ -306,10 +306,10 @@ class Rescale:
     def _adapted(self, groups: int, shortest_ms: float, longest_ms: float) -> int:
         """How many key groups the next wave may move, after one of so many. What all of them
         waited for is the protocol, which takes as long for one; the rest was each other's state,
-        and may be as much, lest a rescale under full load takes hundreds of waves.
+        and may be half as much, lest a rescale under full load takes hundreds of waves.
         """
         least, most = WAVE_GROWTH
-        wanted = max(self._config.wave_spread_ms, shortest_ms)
+        wanted = max(self._config.wave_spread_ms, shortest_ms / 2)
         growth = min(max(least, wanted / max(longest_ms - shortest_ms, 1.0)), most)
         return min(max(1, int(groups * growth)), self._config.wave_groups_max)
 
