@@ -153,14 +153,10 @@ class Leader:
 
     def next_timer(self, state: ClusterState) -> float:
         """When `step` may have something to do although nothing came in."""
-        dead = self._config.dead_after_ms / 1000
-        others = [m.incarnation for m in state.people if m.incarnation != self._me.incarnation]
-        heard = [self._last_sign(other) for other in others]
-        times = [at + dead for at in heard] + [at + 2 * dead for at in heard]
-        lease = self._config.lease_ms / 1000
-        times += [at + lease for at in heard]
-        renew = lease / 2
-        times += [max(at + renew, self._log_grew + renew) for at in heard]
+        me, lease = self._me.incarnation, self._config.lease_ms / 1000
+        signs = [self._last_sign(m.incarnation) for m in state.people if m.incarnation != me]
+        oldest = min(signs, default=float("inf"))
+        times = [oldest + lease, max(oldest, self._log_grew) + lease / 2]  # death comes later
         if self._rescale is not None and self._rescale.next_timer() is not None:
             times.append(self._rescale.next_timer() or 0.0)
         times.append(self._epochs.next_timer(state))

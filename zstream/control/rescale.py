@@ -76,7 +76,7 @@ class Rescale:
         self._leaving = {member.incarnation for member in opened.leavers}
         self._plan: list[Move] | None = None  # what is still to be moved, in this order
         self._sizes: dict[KeyGroup, int] = {}
-        self._wave: list[Move] = []  # the newest that was to be appended
+        self._wave_moved = 0  # key groups, by the newest wave
         self._wave_groups = min(FIRST_WAVE_GROUPS, config.wave_groups_max)
         self._counted = Generation(0)  # newest generation whose costs are in the sums
         self._moved = 0
@@ -112,8 +112,10 @@ class Rescale:
         if self.phase != LEAVE:
             self.phase = WAVE
         if self._plan is not None and opened.wave:
-            self._moved += len(self._wave)
-            del self._plan[: len(self._wave)]
+            left = [move for move in self._plan if opened.table.owner(move.group) != move.target]
+            self._wave_moved = len(self._plan) - len(left)
+            self._moved += self._wave_moved
+            self._plan = left
             self._mark(f"wave {opened.wave}", now)
 
     def step(
@@ -239,7 +241,6 @@ class Rescale:
         if left is None:
             raise InvariantBroken(f"{self.opened.id} has no plan")
         wave = next_wave(left, self._sizes, config.wave_bytes_max, self._wave_groups)
-        self._wave = wave
         before = state.table
         owners = [before.owner(KeyGroup(group)) for group in range(len(before.owners))]
         for move in wave:
@@ -300,8 +301,8 @@ class Rescale:
                 pauses.extend(pause for _, pause in costs.pauses)
         self._pauses += pauses
         self._mark(f"generation {table.generation} installed", now)
-        if pauses and self._wave:
-            self._wave_groups = self._adapted(len(self._wave), min(pauses), max(pauses))
+        if pauses and self._wave_moved:
+            self._wave_groups = self._adapted(self._wave_moved, min(pauses), max(pauses))
 
     def _adapted(self, groups: int, shortest_ms: float, longest_ms: float) -> int:
         """How many key groups the next wave may move, after one of so many. What all of them

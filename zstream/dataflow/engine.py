@@ -186,7 +186,7 @@ class Dataflow:
         return [
             (name, peer.report(now, pressure))
             for name, peer in self._peers.items()
-            if heartbeat or peer.report_at(now) <= now
+            if heartbeat or peer.report_at() <= now
         ]
 
     # ------------------------------------------------------------ records
@@ -213,11 +213,11 @@ class Dataflow:
         frame = decode_frame(data)
         peer = self._peers.get(frame.sender)
         is_ours = frame.receiver == self._me and frame.run == self.run and frame.lane in LANES
-        if peer is None or not is_ours or not peer.receive[frame.lane].is_next(frame.number):
+        if peer is None or not is_ours or not peer.is_next(frame.lane, frame.number):
             self.frames_dropped += 1
             return
         self._take(frame, peer, len(data), now)
-        peer.receive[frame.lane].settle(len(data), now)
+        peer.settle(frame.lane, len(data), now)
         self._gauge.running = ""
 
     def flush(self, now: float) -> None:
@@ -241,7 +241,7 @@ class Dataflow:
         """When to come back at the latest: `now` where there is more to do at once, or inf."""
         if self._migration.is_busy() or self._checkpoint.is_pending():
             return now
-        times = [peer.report_at(now) for peer in self._peers.values()]
+        times = [peer.report_at() for peer in self._peers.values()]
         return max(now, min(times, default=float("inf")))
 
     # ------------------------------------------------------------ generations

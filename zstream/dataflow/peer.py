@@ -35,6 +35,7 @@ class Peer:
         self._ack_interval = config.ack_interval_ms / 1000
         self._heartbeat_interval = config.pulse_interval_ms / 1000
         self._reported = float("-inf")
+        self._report_at: float | None = None  # None: something happened since it was known
         self._next_lane = SNAPSHOTS
         self._watched = 0  # a data frame that was the newest when it was looked at
         self._watched_at = 0.0
@@ -43,12 +44,17 @@ class Peer:
 
     def is_connected(self) -> bool:
         """Hello went both ways on both lanes."""
-        return all(link.settled for link in self.send) and all(
-            link.received for link in self.receive
+        sends, receives = self.send, self.receive
+        return bool(
+            sends[DATA].settled
+            and sends[SNAPSHOTS].settled
+            and receives[DATA].received
+            and receives[SNAPSHOTS].received
         )
 
     def push(self, kind: FrameKind, body: bytes) -> None:
         """Queue a frame on the lane where its kind belongs."""
+        self._report_at = None
         self.send[SNAPSHOTS if kind is FrameKind.SNAPSHOT else DATA].push(kind, body)
         if kind is FrameKind.BATCH:
             self.batches_sent += 1
@@ -67,7 +73,18 @@ class Peer:
         self.send[self._next_lane].frame_sent()
         self._next_lane = 1 - self._next_lane
 
+    def is_next(self, lane: int, number: int) -> bool:
+        """Whether this is the frame of the lane to take now; what is not is dropped."""
+        self._report_at = None
+        return self.receive[lane].is_next(number)
+
+    def settle(self, lane: int, size: int, now: float) -> None:
+        """The next frame of the lane was taken, and is applied or on hold."""
+        self._report_at = None
+        self.receive[lane].settle(size, now)
+
     def on_report(self, report: LinkReport, now: float) -> None:
+        self._report_at = None
         for ack in report.acks:
             if ack.lane in LANES:
                 self.send[ack.lane].on_ack(ack)
@@ -75,16 +92,19 @@ class Peer:
             if sent.lane in LANES:
                 self.receive[sent.lane].on_sent(sent, now)
 
-    def report_at(self, now: float) -> float:
+    def report_at(self) -> float:
         """When a report is due: soon after something came, when to ask for what did not, or when
-        what was told before is told again, because it may have been lost."""
-        at = min(self.receive[DATA].due_at(), self.receive[SNAPSHOTS].due_at())
-        if at <= now:
-            return max(now, self._reported + self._ack_interval)
-        return min(at, self._reported + self._heartbeat_interval * (REST if self._rests else 1))
+        what was told before is told again, because it may have been lost.
+        """
+        if self._report_at is None:
+            due = min(self.receive[DATA].due_at(), self.receive[SNAPSHOTS].due_at())
+            heartbeat = self._heartbeat_interval * (REST if self._rests else 1)
+            soonest, latest = self._reported + self._ack_interval, self._reported + heartbeat
+            self._report_at = min(max(due, soonest), latest)
+        return self._report_at
 
     def report(self, now: float, pressure: str) -> LinkReport:
-        self._reported = now
+        self._reported, self._report_at = now, None
         return LinkReport(
             run=self._run,
             to=self.incarnation,
