@@ -5,10 +5,11 @@ from __future__ import annotations
 from zstream.config import Config
 from zstream.dataflow.links import DATA, LinkName, ReceiveLink, SendLink
 from zstream.model.ids import FrameNumber, Incarnation, Run
-from zstream.wire.frames import FrameKind, decode_frame
+from zstream.wire.frames import FrameKind, decode_frame, encode_frame
 from zstream.wire.messages import LinkAck, LinkSent
 
 CONFIG = Config()
+FIRST = (FrameNumber(1), FrameKind.BATCH, b"x")
 
 
 def sender_with(count: int, body: bytes = b"x", config: Config = CONFIG) -> SendLink:
@@ -164,3 +165,19 @@ def test_the_window_follows_the_pace_within_its_bounds() -> None:
         assert link.is_next(number)
         link.settle(10, now)
     assert link.report(now).window_bytes == CONFIG.link_window_bytes_min
+
+
+def test_a_link_is_full_with_one_window_under_way_and_one_that_waits() -> None:
+    """What the receiver cannot take in the target time is of no use to it, and delays markers."""
+    frame = len(encode_frame(*LinkName(Incarnation(1), Incarnation(2), Run(1), DATA), *FIRST))
+    link = sender_with(0)
+    send_all(link)
+    link.on_ack(ack(0, 0, window=2 * frame))
+    for _ in range(3):
+        link.push(FrameKind.BATCH, b"x")
+    assert send_all(link) == [1, 2]
+    assert not link.is_full
+    link.push(FrameKind.BATCH, b"x")
+    assert link.is_full
+    link.on_ack(ack(1, 1, window=2 * frame))
+    assert not link.is_full

@@ -302,17 +302,7 @@ class Rescale:
         self._pauses += pauses
         self._mark(f"generation {table.generation} installed", now)
         if pauses and self._wave_moved:
-            self._wave_groups = self._adapted(self._wave_moved, min(pauses), max(pauses))
-
-    def _adapted(self, groups: int, shortest_ms: float, longest_ms: float) -> int:
-        """How many key groups the next wave may move, after one of so many. What all of them
-        waited for is the protocol, which takes as long for one; the rest was each other's state,
-        and may be half as much, lest a rescale under full load takes hundreds of waves.
-        """
-        least, most = WAVE_GROWTH
-        wanted = max(self._config.wave_spread_ms, shortest_ms / 2)
-        growth = min(max(least, wanted / max(longest_ms - shortest_ms, 1.0)), most)
-        return min(max(1, int(groups * growth)), self._config.wave_groups_max)
+            self._wave_groups = groups_after(self._wave_moved, pauses, self._config)
 
     # ---- the end
 
@@ -405,3 +395,16 @@ class Rescale:
 
     def _mark(self, what: str, now: float) -> None:
         self._timeline.append((what, now - self._began))
+
+
+def groups_after(groups: int, pauses_ms: Sequence[float], config: Config) -> int:
+    """How many key groups the next wave may move, after one of so many that paused for so long.
+
+    What all of them waited for is the protocol, which takes as long for one; the rest was each
+    other's state, and may be half as much, lest a rescale under full load takes hundreds of waves.
+    """
+    shortest = min(pauses_ms)
+    wanted = max(config.wave_spread_ms, shortest / 2)
+    least, most = WAVE_GROWTH
+    growth = min(max(least, wanted / max(max(pauses_ms) - shortest, 1.0)), most)
+    return min(max(1, int(groups * growth)), config.wave_groups_max)
