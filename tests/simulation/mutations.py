@@ -511,7 +511,7 @@ MUTATIONS = [
         "rescale",
         "the next wave does not wait for reports that this one is done",
         waves_overlap,
-        100,
+        300,
         kinds=("rush",),
     ),
     Mutation(
