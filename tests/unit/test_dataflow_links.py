@@ -167,13 +167,13 @@ def test_the_window_follows_the_pace_within_its_bounds() -> None:
     assert link.report(now).window_bytes == CONFIG.link_window_bytes_min
 
 
-def test_a_link_is_full_with_one_window_under_way_and_one_that_waits() -> None:
+def test_a_link_is_full_with_four_windows() -> None:
     """What the receiver cannot take in the target time is of no use to it, and delays markers."""
     frame = len(encode_frame(*LinkName(Incarnation(1), Incarnation(2), Run(1), DATA), *FIRST))
     link = sender_with(0)
     send_all(link)
     link.on_ack(ack(0, 0, window=2 * frame))
-    for _ in range(3):
+    for _ in range(7):
         link.push(FrameKind.BATCH, b"x")
     assert send_all(link) == [1, 2]
     assert not link.is_full

@@ -26,7 +26,7 @@ from zstream.wire.messages import LinkAck, LinkSent
 DATA = 0
 SNAPSHOTS = 1
 LANES = (DATA, SNAPSHOTS)
-FULL = 2  # windows: one under way and one waiting for it
+FULL = 4  # windows: with less, turns that give much wait for acknowledgements
 
 
 class LinkName(NamedTuple):
