@@ -37,7 +37,7 @@ class Asked:
     at: float
     answers: list[Answer] = field(default_factory=list)
     is_given_up: bool = False  # the cluster it was asked of has died
-    met_no_member: bool = False  # at its last try: only workers on their way in, or nobody
+    of: SimulatedWorker | None = None  # whom it asked last
 
     @property
     def final(self) -> Answer | None:
@@ -96,12 +96,6 @@ class SimulatedCluster:
     def able(self) -> list[SimulatedWorker]:
         """Alive, and neither paused nor busy."""
         return [worker for worker in self.workers if worker.able]
-
-    @property
-    def died_out(self) -> bool:
-        """Nobody is left, and the last one crashed: it told nobody how it ended."""
-        last = max(self.workers, key=lambda worker: worker.ended_at)
-        return bool(last.crash_cause)
 
     def named(self, name: str) -> SimulatedWorker | None:
         """The living worker of this name."""
@@ -221,8 +215,7 @@ class SimulatedCluster:
             asked.is_given_up = True  # nobody is there to answer
         if asked.final is not None or asked.is_given_up:
             return
-        asked.met_no_member = not any(worker.driver.agent.generation for worker in self.alive)
-        worker = self.kernel.chance.choice(self.alive)
+        asked.of = worker = self.kernel.chance.choice(self.alive)
         worker.ask(asked.request.request.encode(), encode_message(asked.request))
         self.kernel.after(self.config.request_repeat_ms / 1000, lambda: self._repeat(asked))
 

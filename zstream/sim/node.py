@@ -128,7 +128,6 @@ class SimulatedWorker:
         self.member = member
         self.exit: Exit | None = None
         self.crash_cause = ""  # why it is gone without an exit
-        self.ended_at = float("inf")  # in the simulation's time
         self.transport = _Pipes(self)
         self.log = Desk(world.kernel, world.disk, world.trouble, label, self._arrive)
         self.desk = SimulatedDesk(
@@ -338,7 +337,6 @@ class SimulatedWorker:
             self.wake()
 
     def _leave_the_world(self) -> None:
-        self.ended_at = self.world.kernel.now
         if self._next is not None:
             self._next.cancel()
         self.log.abandon()

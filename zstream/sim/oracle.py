@@ -119,8 +119,9 @@ class Oracle:
             if failed and worker.member.incarnation in members and not deaths_allowed:
                 raise InvariantBroken(f"{worker.label} ended with: {worker.exit}")
         for asked in cluster.asked.values():
-            nobody_knew = asked.is_given_up or asked.met_no_member or cluster.died_out
-            if asked.final is None and not nobody_knew:
+            end = asked.of.exit if asked.of else None  # who failed or was killed knew no outcome
+            is_owed = end is not None and end.code == 0 and not asked.is_given_up
+            if asked.final is None and is_owed:
                 raise InvariantBroken(f"{asked.request} was never answered finally")
         if self.truth.counts["recoveries"] and not deaths_allowed:
             raise InvariantBroken("nobody was killed, and there was a recovery")
