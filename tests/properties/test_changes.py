@@ -70,6 +70,7 @@ class Model:
             else:
                 state = [*state, self.clock]
             self.state.set(key, state)
+        self.state.place()
 
     def fail(self, keys: list[int]) -> None:
         """Steps that change a state in place and raise."""
@@ -80,12 +81,14 @@ class Model:
                 self.clock += 1
                 state.append(self.clock)
             self.state.failed(key)
+        self.state.place()
 
     def drop(self, keys: list[int]) -> None:
         self.state.touch(keys, refuse)
         for key in keys:
             if key in self.state.current:
                 self.state.forget(key)
+        self.state.place()
 
     def cut(self, bases: set[int]) -> None:
         self.abandon(None)
@@ -134,7 +137,6 @@ class Model:
     def move(self, group: int) -> None:
         """To another worker and back; no epoch is open then."""
         self.abandon(None)
-        self.state.place()
         rows, changed = self.state.take(KeyGroup(group), refuse)
         assert KeyGroup(group) not in self.state.groups()
         self.state.install(KeyGroup(group), rows, changed)
@@ -147,5 +149,3 @@ def test_manifests_hold_the_state_at_their_cut(
     model = Model(in_place)
     for name, argument in [*steps, ("cut", set()), ("manifest", None)]:
         getattr(model, name)(argument)
-        if model.clock % 2:
-            model.state.place()

@@ -39,7 +39,7 @@ Refuse = Callable[[CannotTravel, Any, Any], None]
 
 class KeyedState:
     """States by key. The operator's own loop reads `current` and writes to it and to `recent`;
-    keys that had no state go into `new`, until the batch's end.
+    keys that had no state go into `new`. `place` ends the batch; all else is for between batches.
 
     writing: what the open epoch still has to write; None when none is open.
     is_here: whether records of a key group may come here, asked when its first key comes.
@@ -104,7 +104,7 @@ class KeyedState:
                 self.current[key] = copy
 
     def place(self) -> None:
-        """A batch was applied. Note the key groups of what is new, and of what has become recent:
+        """The end of each batch. Note the key groups of what is new, and of what has become recent:
         now they are still known, while at the next cut they might have to be computed, all at once.
 
         Raises InvariantBroken for a new key whose records are not to come here.
@@ -159,7 +159,6 @@ class KeyedState:
     def freeze(self, bases: Iterable[int]) -> None:
         """The cut: what changed is to be written, and these key groups whole."""
         self.track()
-        self.place()
         self.frozen, self.recent = self.recent, {}
         self._frozen_groups, self._recent_groups = self._recent_groups, []
         self._gone_before, self._gone = self._gone, {}
@@ -186,7 +185,6 @@ class KeyedState:
     def put_back(self) -> None:
         """The epoch counts for nothing: what it was to write belongs to the next one."""
         self.writing = None
-        self.place()
         self._frozen_groups.extend(
             group
             for key, group in zip(self.recent, self._recent_groups, strict=True)
@@ -238,15 +236,10 @@ class KeyedState:
         if not isinstance(rows, tuple) or len(rows) != 2:
             raise WireError(f"the snapshot of key group {group} holds no rows")
         keys, states = map(self._registry.unpack_column, rows)
-        for kind in set(map(type, states)):
-            self.note(kind)
-        self.current.update(zip(keys, states, strict=True))
-        if keys:
-            self._keys_of[group] = dict.fromkeys(keys)
+        self.put([group] * len(keys), keys, states)
         if changed is None:
             return
         self.track()
-        self.place()
         here = list(filter(self.current.__contains__, changed))
         if len(here) < len(changed):
             gone = dict.fromkeys(key for key in changed if key not in self.current)
@@ -268,10 +261,7 @@ class KeyedState:
         for kind in set(map(type, states)):
             self.note(kind)
         self.current.update(zip(keys, states, strict=True))
-        for group in set(groups):
-            self._keys_of.setdefault(group, {})
-        keys_of = map(self._keys_of.__getitem__, groups)
-        deque(map(dict.setdefault, keys_of, keys), maxlen=0)
+        self._put_keys(groups, keys)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -323,14 +313,19 @@ class KeyedState:
                 raise InvariantBroken(
                     f"a record came for key group {group}, which this worker neither holds nor owns"
                 )
-            self._keys_of[group] = {}
-        keys_of = map(self._keys_of.__getitem__, groups)
-        deque(map(dict.setdefault, keys_of, self.new), maxlen=0)
+        self._put_keys(groups, self.new)
         if self._gone:
             for key, group in zip(self.new, groups, strict=True):
                 if group in self._gone:
                     self._gone[group].pop(key, None)
         self.new.clear()
+
+    def _put_keys(self, groups: list[int], keys: list[Any]) -> None:
+        """The keys are here from now on, each in its key group."""
+        for group in set(groups):
+            self._keys_of.setdefault(group, {})
+        keys_of = map(self._keys_of.__getitem__, groups)
+        deque(map(dict.setdefault, keys_of, keys), maxlen=0)
 
     def _drop(self, key: Any) -> None:
         """The key has no state any more. In dicts whose order counts, None takes its place."""

@@ -114,7 +114,7 @@ class SendLink:
 
     @property
     def is_full(self) -> bool:
-        """Whether more waits here than passes in about the time that a marker should take."""
+        """Whether so much waits here that a marker behind it would take far too long."""
         return self.outbox_bytes >= FULL * self._window
 
     def report(self) -> LinkSent:

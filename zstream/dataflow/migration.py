@@ -319,15 +319,11 @@ class Migration:
         """
         self._moved(self.tick)
         parts = self._checkpoint.leave(group)
-        taken = {
-            name: operator.state.take(group, operator.refuse_state)
-            for name, operator in self._operators.items()
-        }
+        states = {}
+        for name, operator in self._operators.items():
+            rows, changed = operator.state.take(group, operator.refuse_state)
+            states[name] = rows, self._registry.pack_column(changed)
         self.live.discard(group)
-        states = {
-            name: (rows, self._registry.pack_column(changed))
-            for name, (rows, changed) in taken.items()
-        }
         snapshot = self._registry.pack((tuple(self.tick), parts, states))
         size, step = len(snapshot), self._config.snapshot_chunk_bytes
         for index, start in enumerate(range(0, size, step)):
