@@ -172,6 +172,27 @@ def test_a_long_queue_of_held_records_does_not_hold_the_loop() -> None:
     assert several.out == [(1, count) for count in range(1, 102)]
 
 
+def test_held_records_are_applied_faster_than_more_of_them_come() -> None:
+    """A key group with most of the records: what comes in a turn is more than a batch."""
+    config = replace(Config(), batch_records_max=10)
+    several = Several(lambda s: s.key_by(lambda v: "k").count(), [1, 2], config=config)
+    several.switch(generation(1, [1, 2], [2] * 4))
+    several.settle()
+    several.workers[1].switch(generation(2, [1, 2], [1] * 4), several.now)
+    several.workers[1].feed("in", list(range(100)))
+    step(several, 1, 2)
+    step(several, 2, 1)
+    several.now += 0.01
+    several.report()
+    step(several, 2, 1)
+    for _ in range(3):
+        assert not several.workers[1].progress().installed
+        several.workers[1].feed("in", list(range(30)))
+        several.workers[1].flush(several.now)
+    assert several.workers[1].progress().installed
+    assert several.out == [(1, count) for count in range(1, 191)]
+
+
 def test_a_large_state_is_shipped_in_chunks_a_bounded_part_a_turn() -> None:
     config = replace(Config(), snapshot_chunk_bytes=1000, part_slice_bytes=1000)
     several = Several(

@@ -125,7 +125,8 @@ class Migration:
         self._sent: dict[Incarnation, int] | None = None  # until all was installed; to be settled
         self._costs_of = Generation(0)  # the generation that pauses and held records belong to
         self._pauses: list[tuple[KeyGroup, float]] = []
-        self._held = 0
+        self._held = 0  # records that came to wait in this generation
+        self._newly_held = 0  # since the last `drain`
 
     # ------------------------------------------------------------ switch
 
@@ -221,6 +222,7 @@ class Migration:
         last.filling.extend(batch)
         self.hold_bytes += last.record_bytes
         self._held += 1
+        self._newly_held += 1
 
     # ------------------------------------------------------------ install
 
@@ -257,8 +259,11 @@ class Migration:
         return tick, parts, states
 
     def drain(self, now: float) -> None:
-        """Apply records that waited for what is installed now, up to one batch's worth."""
-        budget = self._config.batch_records_max
+        """Apply records that waited for what is installed now: a batch, and twice what has come to
+        wait since the last time, so that it comes to an end however fast more comes.
+        """
+        budget = self._config.batch_records_max + 2 * self._newly_held
+        self._newly_held = 0
         for group in [group for group, hold in self._holds.items() if hold.installed]:
             hold = self._holds[group]
             while hold.waiting and budget > 0:
