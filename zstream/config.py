@@ -62,6 +62,8 @@ class Config:
     wave_spread_ms: int = 25  # a wave's size adapts: its last key group waits so much longer
     wave_bytes_max: int = 4 * MIB  # state moved in one wave, however fast it goes
     wave_groups_max: int = 128  # so that a wave of empty groups is still short
+    balance_after_ms: int = 500  # so long some must have more to do, before key groups move for it
+    balance_gain_percent: int = 10  # and the busiest will have so much less to do; 100 for never
 
     # Checkpoints.
     checkpoint_interval_ms: int = 1000  # what a death repeats, and how long a sink holds back

@@ -76,6 +76,7 @@ from zstream.wire.messages import (
     ShrinkRequest,
     ShutdownRequest,
     WaveCosts,
+    WorkerLoad,
     WorkerStatistics,
 )
 
@@ -122,6 +123,7 @@ class Actor:
     refused: bool = False  # it cannot be copied
     cut_off: bool = False  # hears and reaches nobody, but the store
     dead: bool = False
+    busy: float = 0.0  # the part of its time
 
 
 class Stage:
@@ -302,9 +304,15 @@ class Stage:
             committed=actor.committed,
             damaged="part x is damaged." if actor.restored in actor.damaged else "",
             readable=("votes",) if actor.readable else (),
+            load=self._load(actor, owned),
             statistics=NO_FIGURES,
             newest_dead_letters=(),
         )
+
+    def _load(self, actor: Actor, owned: list[KeyGroup]) -> WorkerLoad:
+        """All that keeps it busy are records of peers, as many for each key group."""
+        shares = tuple((group, 1 / len(owned)) for group in owned)
+        return WorkerLoad(actor.busy, actor.busy, actor.busy, actor.busy, shares, 0.0)
 
     def _show_log(self) -> None:
         for number in sorted(self._log.blobs):

@@ -17,6 +17,7 @@ change that is meant: `ZSTREAM_UPDATE_TRANSCRIPTS=1 pytest tests/scenarios`, and
     > heal NAME
     > late NAME          it does not store its part
     > full NAME          it has records under way
+    > busy NAME PART     of its time, with records of its key groups
     > slow NAME          it does not get to the end of a savepoint
     > refused NAME       it cannot copy a savepoint
     > able NAME          it can again
@@ -80,6 +81,8 @@ def command(stage: Stage, words: list[str]) -> None:
         stage.config = replace(stage.config, checkpoint_interval_ms=interval)
     elif verb == "damage":
         stage.actor(plain[0]).damaged.add(int(plain[1]))
+    elif verb == "busy":
+        stage.actor(plain[0]).busy = float(plain[1])
     elif verb == "signal":
         stage.signal(plain[0])
     elif verb == "pause":

@@ -15,7 +15,7 @@ from zstream.model.ids import Epoch, Generation, Incarnation, RequestId, Run, Te
 from zstream.model.membership import NOTHING_PLACED, Member, RoutingTable
 from zstream.model.records import GenerationOpened
 from zstream.wire.codec import decode_plain
-from zstream.wire.messages import Report, SavepointRequest, WorkerStatistics
+from zstream.wire.messages import NO_LOAD, Report, SavepointRequest, WorkerStatistics
 
 ME = Member(WorkerName("w0"), Incarnation(1), "h:1", "h:2", "h:3")
 TABLE = RoutingTable(Generation(1), (ME,), (0, 0, 0, 0), (0,))
@@ -74,6 +74,7 @@ def report(committed: int, run: int = 1) -> Report:
         committed=Epoch(committed),
         damaged="",
         readable=(),
+        load=NO_LOAD,
         statistics=NO_FIGURES,
         newest_dead_letters=(),
     )

@@ -14,7 +14,14 @@ from zstream.model.membership import Member
 from zstream.model.records import EpochAbandoned, EpochOpened, GenerationOpened, Manifest
 from zstream.model.savepoint import Savepoint
 from zstream.ports.log import LogAnswer, LogOperation
-from zstream.wire.messages import Answer, ClientRequest, Envelope, WaveCosts, WorkerStatistics
+from zstream.wire.messages import (
+    Answer,
+    ClientRequest,
+    Envelope,
+    WaveCosts,
+    WorkerLoad,
+    WorkerStatistics,
+)
 
 # ---------------------------------------------------------------- events
 
@@ -75,6 +82,7 @@ class LocalChanged:
     committed: Epoch
     damaged: str
     readable: tuple[str, ...]
+    load: WorkerLoad
     statistics: WorkerStatistics
     newest_dead_letters: tuple[bytes, ...]
 

@@ -12,6 +12,7 @@ and returns at most one record, in this order of need:
     7. the log has grown long   a base record
     8. a request is in line     opened; a shutdown waits for the rescale under way
     9. all sources have ended   a shutdown
+   10. some do most of the work a rescale that moves key groups for it (see balance)
 
 What is appended is the decision; the effects follow when it is read back.
 """
@@ -21,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from zstream.config import Config
+from zstream.control.balance import BALANCE, Balance
 from zstream.control.epochs import UNCOMMITTED, Epochs, all_committed, between_waves
 from zstream.control.events import CleanParts, Effect
 from zstream.control.recovering import lost_groups, recovery, unread
@@ -38,6 +40,7 @@ from zstream.model.records import (
     LogRecord,
     Manifest,
     Renewed,
+    RescaleClosed,
     RescaleOpened,
     ShutdownClosed,
     ShutdownOpened,
@@ -77,6 +80,7 @@ class Leader:
         self._start_count = start_count
         self._draw = draw
         self._epochs = Epochs(config, first.stateful, draw, now)
+        self._balance = Balance(config, now)
         self._heard = dict(heard)
         self._known: dict[Incarnation, float] = {}  # since when somebody is to be heard
         self._said_waiting_at = now
@@ -128,6 +132,8 @@ class Leader:
             self._rescale = Rescale(record, self._config, self._first, self._draw, now)
         elif isinstance(record, GenerationOpened):
             self._on_generation(record, now)
+        elif isinstance(record, RescaleClosed):
+            self._balance.ended(record.kind, now)
         elif isinstance(record, Manifest | EpochAbandoned):
             self._after_epoch = True
         elif isinstance(record, ShutdownOpened):
@@ -357,6 +363,8 @@ class Leader:
             return self._close_shutdown(state, now)
         if self._rescale is None or self.hand_over_to(state) is not None:
             return None
+        if self._shutdown is not None or self.requests.are_waiting:
+            self._rescale.cut_short()
         return self._rescale.step(state, self.reports, now)
 
     def _open_next(
@@ -388,6 +396,9 @@ class Leader:
         if self._all_ended(state) and not self.savepoints.under_way:
             cause = "all sources have ended"
             return ShutdownOpened(state.term, self._draw(), END_OF_INPUT, cause, state.epochs)
+        if balance := self._balance.cause(state, self.reports, now):
+            says = "Key groups move to who has less to do!"
+            return self._opened(state, BALANCE, balance, (), (), (), says)
         return None
 
     def _opened(

@@ -39,6 +39,7 @@ def report_of(local: LocalChanged, name: WorkerName, draining: bool) -> Report:
         committed=local.committed,
         damaged=local.damaged,
         readable=local.readable,
+        load=local.load,
         statistics=local.statistics,
         newest_dead_letters=local.newest_dead_letters,
     )

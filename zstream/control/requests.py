@@ -337,6 +337,11 @@ class Requests:
 
     # ---- whose turn it is
 
+    @property
+    def are_waiting(self) -> bool:
+        """Whether there is something to be opened when its turn comes."""
+        return bool(self._line)
+
     def take_next(self, state: ClusterState, refuse: Callable[[Answer], None]) -> Opening | None:
         """What to open now, checked once more; what is refused by now is handed to `refuse`."""
         while self._line:

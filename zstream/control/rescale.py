@@ -1,4 +1,5 @@
-"""One rescale, from its opening in the log to its end: start, grow and shrink are one protocol.
+"""One rescale, from its opening in the log to its end. Start, grow, shrink and balance are one
+protocol.
 
     CONNECT  joiners open links with everyone and each other     -> all connected -> PLAN
              deadline, or anybody dies                           -> undone
@@ -24,6 +25,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from zstream.config import Config
+from zstream.control.balance import BALANCE, relieved, work_of
 from zstream.control.epochs import between_waves
 from zstream.control.placement import Move, balanced, in_turn, moves, next_wave
 from zstream.control.reports import Seen
@@ -105,6 +107,11 @@ class Rescale:
         """A recovery was appended: plan anew for who is left."""
         self._plan = None
         self._emptied = None
+
+    def cut_short(self) -> None:
+        """Somebody waits for the end of this balance: what has not moved yet stays."""
+        if self.opened.kind == BALANCE and self._plan is not None:
+            self._plan = []
 
     def appended(self, opened: GenerationOpened, now: float) -> None:
         """A generation of this rescale stands in the log: its wave is under way. Not before: a
@@ -215,11 +222,14 @@ class Rescale:
         owners = [state.table.owner(KeyGroup(g)) for g in range(len(state.table.owners))]
         leaving = self._leaving
         stayers = [m.incarnation for m in state.people if m.incarnation not in leaving]
-        target = balanced(owners, stayers)
+        if self.opened.kind == BALANCE:
+            target = relieved(state.table, work_of(state, reports)).owners
+        else:
+            target = balanced(owners, stayers)
         self._plan, self._sizes = in_turn(moves(owners, target)), sizes
         self._mark("planned", now)
-        if self._plan or not state.begun:  # where nothing moves a generation says who is a member
-            return self._next_wave(state)
+        if self._plan or ((self.opened.joiners or leaving) and not state.begun):
+            return self._next_wave(state)  # where nothing moves it says who is a member
         return self._finish(state, reports, now)
 
     def _sizes_told(

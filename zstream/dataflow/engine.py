@@ -17,6 +17,7 @@ from zstream.dataflow.checkpoint import Checkpoint
 from zstream.dataflow.errors import Gauge, OperatorErrors, Refuse
 from zstream.dataflow.exchange import Exchange
 from zstream.dataflow.links import DATA, LANES, SNAPSHOTS
+from zstream.dataflow.loads import Loads
 from zstream.dataflow.migration import Migration, Progress
 from zstream.dataflow.peer import Peer
 from zstream.dataflow.recovery import names_before, records_in_flight
@@ -64,7 +65,7 @@ class Dataflow:
     moved: called when a key group was shipped or installed here, before anything is applied to it
     there; see zstream.ports.connectors.Writer.
 
-    run: names links and parts; set by `begin` and `restore`.
+    run: names links and parts; set by `begin` and `restore`. loads: of what came by key.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Dataflow:
         self._entries: dict[EntryId, Entry] = {entry.id: entry for entry in plan.entries}
         self._codec = BatchCodec(registry)
         self._groups = KeyGroups(plan.key_groups)
+        self.loads = Loads(self._groups)
         self._exchange = Exchange(
             me,
             config,
@@ -501,7 +503,7 @@ class Dataflow:
             raise WireError(f"a batch without keys for entry {number}, which is by key")
         peer.batches_applied += 1
         self._checkpoint.keep_in_flight(peer, body)
-        self._admit(entry, batch, size / max(1, len(batch)))
+        self._admit(entry, batch, size / max(1, len(batch)), from_peer=True)
 
     def _on_marker(self, peer: Peer, opened: LogRecord, now: float) -> None:
         if not isinstance(opened, GenerationOpened):
@@ -517,12 +519,13 @@ class Dataflow:
         peer.barrier = max(peer.barrier, epoch)
 
     def _apply_own(self, entry: Entry, batch: Batch) -> None:
-        self._admit(entry, batch, self._exchange.record_bytes(entry.id))
+        self._admit(entry, batch, self._exchange.record_bytes(entry.id), from_peer=False)
 
-    def _admit(self, entry: Entry, batch: Batch, record_bytes: float) -> None:
+    def _admit(self, entry: Entry, batch: Batch, record_bytes: float, *, from_peer: bool) -> None:
         """Apply what may be applied here now; the rest waits for its key group."""
         admitted: Batch | None = batch
         if entry.route == "keyed":
+            self.loads.note(batch.keys or [], from_peer)
             admitted = self._migration.admit(entry, batch, record_bytes)
         if admitted is not None:
             self._apply(entry, admitted)

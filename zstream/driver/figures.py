@@ -12,7 +12,7 @@ from zstream.driver.outputs import Outputs
 from zstream.driver.partitions import Partitions
 from zstream.ports.shell import Shell
 from zstream.wire.codec import encode_plain
-from zstream.wire.messages import WorkerStatistics
+from zstream.wire.messages import NO_LOAD, WorkerLoad, WorkerStatistics
 
 NO_FIGURES = WorkerStatistics(0, 0, 0.0, 0.0, 0, 0, 0.0, 0, 0, 0.0, 0, ())
 
@@ -37,12 +37,21 @@ class Figures:
         self._taken_at = float("-inf")
         self._told_at = float("-inf")
         self._statistics = NO_FIGURES
-        self._waited = 0.0
+        self._waited = 0.0  # since the statistics were taken
+        self._load = NO_LOAD
+        self._weighed_at = float("-inf")
+        self._waited_lately = self._with_peers = 0.0  # since the load was taken
+        self._keyed = self._from_peers = 0  # when it was taken
         self._letters: tuple[bytes, ...] = ()
         self._newest: tuple[object, ...] = ()
 
     def waited(self, seconds: float) -> None:
         self._waited += seconds
+        self._waited_lately += seconds
+
+    def took_in(self, seconds: float) -> None:
+        """So long it took to apply what had come from outside, most of it from peers."""
+        self._with_peers += seconds
 
     def local(
         self, worker: Measured, pressure: str, planning: bool, now: float
@@ -73,6 +82,7 @@ class Figures:
             return None
         self._newest = newest
         self._told_at = now
+        self._weigh(worker.dataflow, now)
         self._take(worker, now)
         return LocalChanged(
             connected=dataflow.connected(),
@@ -92,9 +102,29 @@ class Figures:
             committed=committed,
             damaged=checkpoints.damaged,
             readable=readable,
+            load=self._load,
             statistics=self._statistics,
             newest_dead_letters=self._letters,
         )
+
+    def _weigh(self, dataflow: Dataflow, now: float) -> None:
+        elapsed = now - self._weighed_at
+        if elapsed < self._config.report_interval_ms / 1000:
+            return
+        loads = dataflow.loads
+        heaviest, others = loads.shares()
+        if elapsed < float("inf"):
+            self._load = WorkerLoad(
+                busy=max(0.0, 1.0 - self._waited_lately / elapsed),
+                with_peers=self._with_peers / elapsed,
+                keyed=(loads.keyed - self._keyed) / elapsed,
+                from_peers=(loads.from_peers - self._from_peers) / elapsed,
+                heaviest=heaviest,
+                others=others,
+            )
+        self._weighed_at = now
+        self._waited_lately = self._with_peers = 0.0
+        self._keyed, self._from_peers = loads.keyed, loads.from_peers
 
     def _take(self, worker: Measured, now: float) -> None:
         dataflow = worker.dataflow

@@ -97,12 +97,12 @@ class Renewed:
 
 @dataclass(frozen=True)
 class RescaleOpened:
-    """A start, grow or shrink was accepted and its requests are bound to this id."""
+    """A start, grow, shrink or balance has its id from now on, and so have its requests."""
 
     term: Term
     nonce: int
     id: RescaleId
-    kind: str  # "start" | "grow" | "shrink"
+    kind: str  # "start" | "grow" | "shrink" | "balance"
     cause: str
     requests: tuple[RequestId, ...]
     joiners: tuple[Member, ...]

@@ -14,6 +14,7 @@ restarts    all killed at once, and another number of them started on what is in
 power       the store loses what it has not synced, and perhaps all workers die with it
 rot         a bit of a part flips, and workers are killed
 people      what people do by mistake, see people
+uneven      some workers have much more to do than others, so key groups move; workers killed
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ KINDS = (
     "power",
     "rot",
     "people",
+    "uneven",
 )
 WITH_DEATHS = frozenset(KINDS[KINDS.index("leader") :])
 STORM_ENDS = 2.0  # virtual seconds; all that is drawn begins before
@@ -345,3 +347,7 @@ class Faults:
         for _ in range(self._chance.choice([0, 1, 2])):
             self._kernel.at(self._chance.uniform(0.0, 0.15), act)
         self._with_others("disk", "network", "crashes")
+
+    def _uneven(self) -> None:
+        """How busy each is, and how soon key groups move for it, is drawn with the schedule."""
+        self._with_others("crashes", "zombies", "network")

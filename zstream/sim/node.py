@@ -59,6 +59,7 @@ class World:
     answered: Callable[[bytes, bytes], None]  # a client's identity and its answer
     watch: Callable[[SimulatedWorker], None]  # called after each turn; may raise InvariantBroken
     moment: Callable[[str, str], None] = lambda what, host: None  # see zstream.sim.desk.MOMENTS
+    busy: Callable[[], float] = lambda: 0.0  # the part of its time in which a worker is so
     turn_seconds: tuple[float, float] = (0.0002, 0.003)  # from an event to the turn that takes it
 
 
@@ -148,6 +149,8 @@ class SimulatedWorker:
         self._next: Timer | None = None
         self._stopped: set[str] = set()  # "paused", "busy"
         self._steps_left: int | None = None
+        self._busy = world.busy()
+        self._turned_at = float("inf")
 
     # ------------------------------------------------------------ a process's life
 
@@ -278,6 +281,9 @@ class SimulatedWorker:
             return
         arrived, self._inbox = self._inbox, []
         now = self.now()
+        slept = (1.0 - self._busy) * max(0.0, now - self._turned_at)
+        self.driver.waited(self._turned_at, self._turned_at + slept)
+        self._turned_at = now
         try:
             for item in arrived:
                 self._hand_in(item, now)

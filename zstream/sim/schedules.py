@@ -82,6 +82,8 @@ class Schedule:
         self.cluster.config = self._config()
         if self.kind == "rush":
             self.cluster.world.turn_seconds = (0.001, self.chance.choice([0.01, 0.03]))
+        if self.kind == "uneven":
+            self.cluster.world.busy = lambda: self.chance.choice([0.1, 0.5, 1.0, 1.0])
         self.oracle = Oracle(self.cluster)
         self.truth = self.oracle.truth
         self.cluster.world.watch = self.oracle.watch
@@ -131,7 +133,8 @@ class Schedule:
 
     def _play(self) -> None:
         cluster = self.cluster
-        count = 1 if self.kind == "leader" else self.chance.randint(1 + (self.kind == "rush"), 4)
+        least = 2 if self.kind in ("rush", "uneven") else 1
+        count = 1 if self.kind == "leader" else self.chance.randint(least, 4)
         self._starters = cluster.start(count)
         self._give_records(count)
         self._wish()
@@ -276,7 +279,7 @@ class Schedule:
 
     def _config(self) -> Config:
         choice = self.chance.choice
-        may_die = self.kind in WITH_DEATHS
+        may_die, uneven = self.kind in WITH_DEATHS, self.kind == "uneven"
         return replace(
             QUICK,
             dead_after_ms=choice([450, 800, 1500]) if may_die else QUICK.dead_after_ms,
@@ -293,6 +296,8 @@ class Schedule:
             log_records_before_base=choice([4, 8, 256]),
             checkpoint_interval_ms=choice([30, 80, 200, 1000]),
             epoch_deadline_ms=choice([300, 2000]),
+            balance_after_ms=choice([20, 100]) if uneven else QUICK.balance_after_ms,
+            balance_gain_percent=choice([1, 10]) if uneven else QUICK.balance_gain_percent,
             part_slice_bytes=choice([40, 400, 64 * 1024]),
             part_cycle_epochs=choice([2, 3, 5]),
         )

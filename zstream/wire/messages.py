@@ -54,6 +54,28 @@ class WaveCosts:
 
 
 @dataclass(frozen=True)
+class WorkerLoad:
+    """What keeps one worker busy, lately.
+
+    busy: the part of the time in which its loop had something to do, 0 to 1; with_peers: the part
+    in which that was what came from other workers.
+    keyed: records that came by key, a second; from_peers: those of them that other workers sent.
+    heaviest: key groups with the largest shares of these records, from a sample; others: the share
+    of all others together. Nothing and 0 where no record came.
+    """
+
+    busy: float
+    with_peers: float
+    keyed: float
+    from_peers: float
+    heaviest: tuple[tuple[KeyGroup, float], ...]
+    others: float
+
+
+NO_LOAD = WorkerLoad(0.0, 0.0, 0.0, 0.0, (), 0.0)
+
+
+@dataclass(frozen=True)
 class WorkerStatistics:
     """One worker's figures, as the status tool shows them."""
 
@@ -108,6 +130,7 @@ class Report:
     committed: Epoch
     damaged: str
     readable: tuple[str, ...]
+    load: WorkerLoad
     statistics: WorkerStatistics
     newest_dead_letters: tuple[bytes, ...]  # each by `zstream.wire.codec.encode_plain`
 
