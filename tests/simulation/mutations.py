@@ -229,7 +229,7 @@ def own_records_wait_a_turn() -> Patches:
         flush(self, now)
         waiting, self._own = self._own, []
         for entry, batch in waiting:
-            self._admit(entry, batch, 64.0)
+            self._admit(entry, batch, 64.0, from_peer=False)
 
     return [
         (Dataflow, "__init__", start),

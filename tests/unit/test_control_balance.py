@@ -81,13 +81,13 @@ def test_each_balance_is_followed_by_a_longer_rest_until_none_is_needed_for_long
             now += 0.25
         rests.append(now - began)
         balance.ended(BALANCE, now)
-    assert rests == [1.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0]
+    assert rests == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
     now += 1000.0
     balance.cause(state("w1"), UNEVEN, now)
     assert balance.cause(state("w1"), UNEVEN, now + 1.0)
     balance.ended(BALANCE, now + 1.0)
     balance.cause(state("w1"), UNEVEN, now + 1.1)
-    assert balance.cause(state("w1"), UNEVEN, now + 2.2)
+    assert balance.cause(state("w1"), UNEVEN, now + 3.1)
 
 
 def test_where_all_are_full_reading_is_taken_to_be_shared_evenly() -> None:

@@ -87,8 +87,8 @@ class Balance:
         """A rescale has ended: what was reported before says nothing about now."""
         self._uneven_since = None
         if kind == BALANCE:
-            self._rests_until = now + self._rest
             self._rest = min(2 * self._rest, REST_MAX)
+            self._rests_until = now + self._rest
 
 
 def work_of(state: ClusterState, reports: Reports) -> dict[Incarnation, Work]:

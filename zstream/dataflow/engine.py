@@ -425,11 +425,13 @@ class Dataflow:
         """What is at its limit here, so that sources must stop on all workers, or ""."""
         if self._migration.hold_bytes >= self._config.hold_bytes_max:
             return "hold queue"
-        links = [peer.send[DATA] for peer in self._peers.values()]
-        waiting = sum(link.outbox_bytes for link in links)
-        if waiting >= self._config.outbox_bytes_max or any(link.is_full for link in links):
-            return "outboxes"
-        return ""
+        waiting = sum(peer.send[DATA].outbox_bytes for peer in self._peers.values())
+        return "outboxes" if waiting >= self._config.outbox_bytes_max else ""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether enough waits for a peer, so that sources must stop here, and nowhere else."""
+        return any(peer.send[DATA].is_full for peer in self._peers.values())
 
     def empty(self) -> bool:
         """Whether no record and no state is under way from here or waits here."""

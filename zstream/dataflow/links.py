@@ -26,7 +26,6 @@ from zstream.wire.messages import LinkAck, LinkSent
 DATA = 0
 SNAPSHOTS = 1
 LANES = (DATA, SNAPSHOTS)
-FULL = 4  # windows: with less, turns that give much wait for acknowledgements
 
 
 class LinkName(NamedTuple):
@@ -114,8 +113,8 @@ class SendLink:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits here that a marker behind it would take far too long."""
-        return self.outbox_bytes >= FULL * self._window
+        """Whether as much is under way or waits as passes in the time that a marker may take."""
+        return self.outbox_bytes >= self._window
 
     def report(self) -> LinkSent:
         self._told = self.settled

@@ -261,7 +261,7 @@ class WorkerDriver:
 
     def _may_read(self) -> bool:
         """Sources are read while the cluster is up and no worker is at a limit (I5)."""
-        if not self.agent.reading or self.checkpoints.recovering:
+        if not self.agent.reading or self.checkpoints.recovering or self.dataflow.is_full:
             return False
         return not self._pressure and not any(self._pressed.values())
 
