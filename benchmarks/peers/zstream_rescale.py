@@ -24,6 +24,7 @@ from zstream.client import Cluster
 
 PATIENCE = 120.0  # seconds for any one step
 LOOK = 0.1  # seconds between two looks at a log
+ASKED = ("grow", "shrink")
 KEPT = ("id", "key_groups_moved", "seconds", "slowest_key_group_ms", "records_held")
 
 
@@ -55,12 +56,15 @@ class Workers:
         for _ in range(1, count):
             self.start("--control", self.control)
 
-    def said(self, event: str) -> list[float]:
-        """When the first worker said it, in the clock of time.monotonic."""
+    def said(self, event: str, of: tuple[str, ...] = ("",)) -> list[float]:
+        """When the first worker said it, in the clock of time.monotonic. of: so a rescale's id
+        begins; key groups move for balance, too, as they need.
+        """
         shift = time.time() - time.monotonic()
         lines = (self.folder / "log0").read_text().splitlines()
         found = [json.loads(line) for line in lines if f'"{event}"' in line]
-        return [datetime.fromisoformat(line["ts"]).timestamp() - shift for line in found]
+        told = [line for line in found if line["text"].startswith(of)]
+        return [datetime.fromisoformat(line["ts"]).timestamp() - shift for line in told]
 
     def until(self, what: Callable[[], bool]) -> None:
         """Wait; RuntimeError with the logs when it does not come, or a worker fails."""
@@ -93,13 +97,13 @@ def run(case: Case, workers: Workers) -> dict[str, Any]:
     filled = time.monotonic()
     time.sleep(case.seconds)
     workers.start("--join", workers.control)
-    workers.until(lambda: len(workers.said("rescale_closed")) == 1)
+    workers.until(lambda: len(workers.said("rescale_closed", ASKED)) == 1)
     time.sleep(case.seconds)
     cluster.shrink(count=1)
-    workers.until(lambda: len(workers.said("rescale_closed")) == 2)
+    workers.until(lambda: len(workers.said("rescale_closed", ASKED)) == 2)
     time.sleep(case.seconds)
-    told = [rescale for rescale in cluster.rescales() if rescale["id"] != "start-1"]
-    opened, closed = workers.said("rescale_opened"), workers.said("rescale_closed")
+    told = [rescale for rescale in cluster.rescales() if rescale["id"].startswith(ASKED)]
+    opened, closed = (workers.said(f"rescale_{end}", ASKED) for end in ("opened", "closed"))
     Path(case.stop).touch()
     reports = workers.wait()
     return {

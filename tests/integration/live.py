@@ -64,7 +64,10 @@ def names_of(count: int) -> list[bytes]:
 
 
 def environment(folder: Path, settings: Mapping[str, object]) -> dict[str, str]:
-    """This process's, with no setting of zstream but these: wave_bytes_max=4096."""
+    """This process's, with no setting of zstream but these: wave_bytes_max=4096. Key groups move
+    for balance only where a test asks for it: the others count rescales.
+    """
+    settings = {"balance_gain_percent": 100, **settings}
     plain = {name: text for name, text in os.environ.items() if not name.startswith("ZSTREAM_")}
     said = {f"ZSTREAM_{name.upper()}": str(value) for name, value in settings.items()}
     return {**plain, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder), **said}

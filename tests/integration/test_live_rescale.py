@@ -9,6 +9,7 @@ from pathlib import Path
 
 from examples.traffic import Traffic
 from tests.integration.live import Live, drained, goes_on, names_of, until
+from zstream.model.keys import KeyGroups
 
 # Every ordered pair of grow 1, grow 4, shrink 1 and shrink 4 stands once side by side; a cluster
 # that begins with one worker never gets below one nor above nine.
@@ -157,4 +158,46 @@ def test_fifty_megabytes_of_state_move(tmp_path: Path) -> None:
         goes_on(traffic, 1_000)
         assert drained(traffic).keys == 1000
         assert live.status().dead_letters == 0
+        live.shut_down()
+
+
+SLOW = """
+import struct
+from zstream import LengthPrefix, TcpSink, TcpSource, Topology, source
+
+def decode(payload):
+    return struct.unpack(">8sI", payload)
+
+def tally(total, vote):
+    name, votes = vote
+    for _ in range(20_000):
+        pass
+    total += votes
+    return total, b"%s => %d\\n" % (name, total)
+
+votes = source("votes", TcpSource(LengthPrefix(), decode))
+totals = votes.key_by(lambda vote: vote[0]).stateful_map(tally, int)
+topology = Topology("slow", totals.sink("totals", TcpSink(bytes)))
+"""
+
+
+def test_key_groups_move_to_who_has_nothing_to_do(tmp_path: Path) -> None:
+    """All keys that come are of one worker's key groups, and are more work than it can do. They
+    move to the other one until both have theirs, and each vote gives its output once."""
+    application = tmp_path / "slow.py"
+    application.write_text(SLOW)
+    groups = KeyGroups(1024)
+    of_one = [name for name in names_of(100) if groups[name] % 2 == 0]
+    with (
+        Traffic(of_one, 5_000) as traffic,
+        Live(tmp_path, traffic.address, application, balance_gain_percent=10) as live,
+    ):
+        live.start(2)
+        assert [worker.key_groups for worker in live.status().workers] == [512, 512]
+        traffic.start(live.sources["votes"])
+        until(lambda: all((w.keys or 0) > 10 for w in live.status().workers), live.cluster.rescales)
+        balances = [r for r in live.cluster.rescales() if r["id"].startswith("balance")]
+        assert {balance["outcome"] for balance in balances} == {"done"}
+        goes_on(traffic, 500)
+        drained(traffic)
         live.shut_down()

@@ -105,11 +105,18 @@ def test_where_all_are_full_reading_is_taken_to_be_shared_evenly() -> None:
     assert [round(one.total, 6) for one in only_one_reads.values()] == [1.0, 1.0]
 
 
+def test_where_no_worker_sends_to_another_all_of_its_time_is_taken_to_be_for_keys() -> None:
+    """One reads the source and has all the keys; some must go, and then it is known better."""
+    alone = WorkerLoad(1.0, 0.001, 500, 0, HOT.heaviest, 0.0)
+    work = work_of(state("w1"), reports(alone, NO_LOAD))
+    assert [round(one.total, 6) for one in work.values()] == [1.0, 0.0]
+    assert relieved(BY_TWO.table, work).owners.count(ONE) == 1
+
+
 def test_nothing_is_known_before_all_have_told_of_this_run() -> None:
-    """And nothing where no worker has got a record from another."""
+    """What a worker told before a recovery is of another table."""
     one, two = UNEVEN[ONE], UNEVEN[TWO]
     assert work_of(state("w1"), {ONE: one}) == {}
     before = Seen(replace(two.report, run=Run(0)), 0.0)
     assert work_of(state("w1"), {ONE: one, TWO: before}) == {}
-    assert work_of(state("w1"), reports(NO_LOAD, NO_LOAD)) == {}
     assert relieved(BY_TWO.table, {}).owners == (ONE, ONE, TWO, TWO)

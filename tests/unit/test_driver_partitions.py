@@ -6,59 +6,60 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from zstream.config import Config
-from zstream.driver.partitions import TURN_SECONDS, Partitions
+from zstream.driver.partitions import READ_SECONDS, Partitions
 from zstream.model.ids import WorkerName
 from zstream.ports.shell import Shell
 from zstream.topology.plan import Plan
 
 
-def partitions(asked: list[int], gives: list[int]) -> Partitions:
-    """Of one endless source. asked: with what limits it is read; gives: at most so many at once."""
+class Endless:
+    """A source, and the clock by which its records are taken."""
 
-    def read(limit: int) -> list[Any]:
-        asked.append(limit)
-        return [0] * min(limit, gives[0])
+    def __init__(self) -> None:
+        self.asked: list[int] = []  # with what limits it was read
+        self.gives = 64  # at most so many at once
+        self.seconds_each = 0.0  # that a record takes
+        self.clock = 0.0
+        shell = SimpleNamespace(
+            can_read=lambda name: True, open_reader=lambda name: self, now=lambda: self.clock
+        )
+        plan = Plan("t", 8, (), (), {}, {}, (), "", ())
+        config = Config(batch_records_max=64)
+        self._partitions = Partitions(config, plan, cast(Shell, shell), WorkerName("w0"))
+        self._partitions.open(["numbers"])
 
-    reader = SimpleNamespace(read=read)
-    shell = SimpleNamespace(can_read=lambda name: True, open_reader=lambda name: reader)
-    plan = Plan("t", 8, (), (), {}, {}, (), "", ())
-    one = Partitions(Config(batch_records_max=64), plan, cast(Shell, shell), WorkerName("w0"))
-    one.open(["numbers"])
-    return one
+    def read(self, limit: int) -> list[Any]:
+        self.asked.append(limit)
+        return [0] * min(limit, self.gives)
+
+    def turn(self) -> None:
+        self._partitions.read(self._feed, self.clock)
+
+    def _feed(self, source: str, records: list[Any]) -> None:
+        self.clock += self.seconds_each * len(records)
 
 
-def test_turns_that_take_long_get_fewer_records() -> None:
-    """A user's function takes a millisecond for each: turns of five records, once that is seen."""
-    asked: list[int] = []
-    one = partitions(asked, [64])
-    taken = 0
-
-    def feed(source: str, records: list[Any]) -> None:
-        nonlocal taken
-        taken += len(records)
-
+def test_records_that_take_long_are_read_a_few_at_a_time() -> None:
+    """Each takes a fifth of what one read may: four at a time, once that is seen."""
+    source = Endless()
+    source.seconds_each = READ_SECONDS / 5
     for _ in range(6):
-        before = taken
-        one.read(feed, 0.0)
-        one.pace((taken - before) * TURN_SECONDS / 5)
-    assert asked == [64, 32, 16, 8, 4, 4]
+        source.turn()
+    assert source.asked == [64, 32, 16, 8, 4, 4]
 
 
-def test_a_turn_in_which_nothing_was_read_does_not_bring_the_limit_back() -> None:
-    """Between two reads the loop goes round many times, for frames and acknowledgements."""
-    asked: list[int] = []
-    gives = [64]
-    one = partitions(asked, gives)
+def test_only_what_is_read_counts() -> None:
+    """Between two reads frames, checkpoints and idle turns take their time; then records are
+    quick again.
+    """
+    source = Endless()
+    source.seconds_each = READ_SECONDS
+    for _ in range(2):
+        source.turn()
+        source.clock += 10 * READ_SECONDS
+    source.gives = 0
+    source.turn()
+    source.gives, source.seconds_each = 64, 0.0
     for _ in range(3):
-        one.read(lambda source, records: None, 0.0)
-        one.pace(2 * TURN_SECONDS)
-        for _ in range(10):
-            one.pace(0.0)
-    gives[0] = 0
-    one.read(lambda source, records: None, 0.0)
-    one.pace(0.0)
-    gives[0] = 64
-    for _ in range(3):
-        one.read(lambda source, records: None, 0.0)
-        one.pace(0.0)
-    assert asked == [64, 32, 16, 8, 8, 16, 32]
+        source.turn()
+    assert source.asked == [64, 32, 16, 16, 32, 64]

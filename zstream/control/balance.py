@@ -29,6 +29,7 @@ BALANCE = "balance"  # the kind of such a rescale
 BUSY = 0.7  # of its time; a worker that is less busy holds nobody up
 FULL = 0.95
 EVEN = 0.05  # of a worker's time: a smaller gap between two is none
+A_FEW = 0.001  # records a second: who gets none from a peer is taken to be busy with keys alone
 CHANGES_SIDES = 0.8  # of the gap between two workers: what weighs more would only change sides
 REST_MAX = 60.0  # seconds
 RESTED = 8  # rests without need of one: then the next may be as short as the first
@@ -96,9 +97,9 @@ def work_of(state: ClusterState, reports: Reports) -> dict[Incarnation, Work]:
     members = state.table.members
     seen = [reports.get(member.incarnation) for member in members]
     loads = [one.report.load for one in seen if one and one.report.run == state.run]
-    from_peers = sum(load.from_peers for load in loads)
-    if len(loads) < len(members) or not from_peers:
+    if len(loads) < len(members):
         return {}
+    from_peers = max(sum(load.from_peers for load in loads), A_FEW)
     each = sum(load.with_peers for load in loads) / from_peers
     keyed = [min(load.busy, each * load.keyed) for load in loads]
     own = [load.busy - part for load, part in zip(loads, keyed, strict=True)]

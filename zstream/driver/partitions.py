@@ -21,7 +21,7 @@ from zstream.ports.connectors import EndOfInput, Reader
 from zstream.ports.shell import Shell
 from zstream.topology.plan import Plan
 
-TURN_SECONDS = 0.005  # of a turn that reads: with more, workers wait for each other
+READ_SECONDS = 0.005  # for what one read gives: with more, workers wait for each other
 REOPEN_SECONDS = 0.5  # between two tries to open a source that has moved here
 SAY_SECONDS = 10.0
 
@@ -31,7 +31,6 @@ class Partitions:
 
     def __init__(self, config: Config, plan: Plan, shell: Shell, me: WorkerName) -> None:
         self._limit_max = self._limit = config.batch_records_max
-        self._has_read = False  # since `pace` was told of a turn
         self._plan = plan
         self._shell = shell
         self._me = me
@@ -70,24 +69,21 @@ class Partitions:
                 self._ended.add(source)
                 continue
             if records:
-                self._has_read = True
+                began = self._shell.now()
                 feed(source, records)
+                self._pace(self._shell.now() - began)
                 if len(records) >= self._limit:
                     read_all = False
         return read_all
 
-    def pace(self, busy_seconds: float) -> None:
-        """The last turn took so long: slow user functions get fewer records at a time, because
-        whatever else wants to be done waits for the turn's end. What peers send is not in it: a
-        worker that read ever less because it gets much would leave reading to the others. A turn in
-        which nothing was read says nothing.
+    def _pace(self, seconds: float) -> None:
+        """What was read took so long: slow user functions get fewer records at a time, because
+        whatever else wants to be done waits for the turn's end. What peers send and checkpoints
+        take is not in it: who read ever less because of that would leave reading to the others.
         """
-        has_read, self._has_read = self._has_read, False
-        if not has_read:
-            return
-        if busy_seconds > TURN_SECONDS:
+        if seconds > READ_SECONDS:
             self._limit = max(1, self._limit // 2)
-        elif busy_seconds < TURN_SECONDS / 4:
+        elif seconds < READ_SECONDS / 4:
             self._limit = min(self._limit_max, self._limit * 2)
 
     # ---- epochs

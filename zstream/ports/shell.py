@@ -36,6 +36,11 @@ class Shell(Protocol):
     @property
     def dead_letters(self) -> DeadLetters: ...
 
+    def now(self) -> float:
+        """Monotonic seconds, to see how long something took; what is decided goes by `now` as it is
+        given with each call.
+        """
+
     def open_log(self, url: str) -> None:
         """The cluster's store is at `url`: open it for `log` and `desk`, beside the loop.
 

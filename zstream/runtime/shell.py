@@ -52,6 +52,10 @@ class WorkerShell:
         self.readers: list[WatchedReader] = []
         self.writers: list[Writer] = []
 
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
     def open_log(self, url: str) -> None:
         """Open the cluster's store at `url` beside the loop; the answer comes by `take_opened`."""
         if self._hold is None:
