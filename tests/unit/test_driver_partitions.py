@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from zstream.config import Config
-from zstream.driver.partitions import READ_SECONDS, Partitions
+from zstream.driver.partitions import TURN_SECONDS, Partitions
 from zstream.model.ids import WorkerName
 from zstream.ports.shell import Shell
 from zstream.topology.plan import Plan
@@ -32,34 +32,45 @@ class Endless:
         self.asked.append(limit)
         return [0] * min(limit, self.gives)
 
-    def turn(self) -> None:
-        self._partitions.read(self._feed, self.clock)
+    def turn(self, besides: float = 0.0) -> None:
+        """besides: seconds for something else."""
+        began = self.clock
+        self._partitions.read(self._feed, began)
+        self.clock += besides
+        self._partitions.pace(self.clock - began)
 
     def _feed(self, source: str, records: list[Any]) -> None:
-        self.clock += self.seconds_each * len(records)
+        self.clock += 1e-9 + self.seconds_each * len(records)
 
 
 def test_records_that_take_long_are_read_a_few_at_a_time() -> None:
-    """Each takes a fifth of what one read may: four at a time, once that is seen."""
+    """Each takes a fifth of what a turn may: four at a time, once that is seen."""
     source = Endless()
-    source.seconds_each = READ_SECONDS / 5
+    source.seconds_each = TURN_SECONDS / 5
     for _ in range(6):
         source.turn()
     assert source.asked == [64, 32, 16, 8, 4, 4]
 
 
-def test_only_what_is_read_counts() -> None:
-    """Between two reads frames, checkpoints and idle turns take their time; then records are
-    quick again.
-    """
+def test_a_turn_in_which_nothing_was_read_does_not_bring_the_limit_back() -> None:
+    """Between two reads the loop goes round many times, for frames and acknowledgements."""
     source = Endless()
-    source.seconds_each = READ_SECONDS
-    for _ in range(2):
-        source.turn()
-        source.clock += 10 * READ_SECONDS
-    source.gives = 0
-    source.turn()
-    source.gives, source.seconds_each = 64, 0.0
+    source.seconds_each = TURN_SECONDS
     for _ in range(3):
+        source.gives = 64
         source.turn()
-    assert source.asked == [64, 32, 16, 16, 32, 64]
+        source.gives = 0
+        source.turn()
+    source.seconds_each, source.gives = 0.0, 64
+    source.turn()
+    source.turn()
+    assert source.asked == [64, 32, 32, 16, 16, 8, 8, 16]
+
+
+def test_reading_gives_way_to_what_takes_long_but_not_altogether() -> None:
+    """A checkpoint takes all of a turn: what is read shrinks to a quarter of one beside it."""
+    source = Endless()
+    source.seconds_each = TURN_SECONDS / 40
+    for _ in range(5):
+        source.turn(besides=TURN_SECONDS)
+    assert source.asked == [64, 32, 16, 8, 8]

@@ -21,7 +21,7 @@ from zstream.ports.connectors import EndOfInput, Reader
 from zstream.ports.shell import Shell
 from zstream.topology.plan import Plan
 
-READ_SECONDS = 0.005  # for what one read gives: with more, workers wait for each other
+TURN_SECONDS = 0.005  # of a turn that reads: with more, workers wait for each other
 REOPEN_SECONDS = 0.5  # between two tries to open a source that has moved here
 SAY_SECONDS = 10.0
 
@@ -31,6 +31,7 @@ class Partitions:
 
     def __init__(self, config: Config, plan: Plan, shell: Shell, me: WorkerName) -> None:
         self._limit_max = self._limit = config.batch_records_max
+        self._read_seconds = 0.0  # that what was read in this turn took
         self._plan = plan
         self._shell = shell
         self._me = me
@@ -71,19 +72,21 @@ class Partitions:
             if records:
                 began = self._shell.now()
                 feed(source, records)
-                self._pace(self._shell.now() - began)
+                self._read_seconds += self._shell.now() - began
                 if len(records) >= self._limit:
                     read_all = False
         return read_all
 
-    def _pace(self, seconds: float) -> None:
-        """What was read took so long: slow user functions get fewer records at a time, because
-        whatever else wants to be done waits for the turn's end. What peers send and checkpoints
-        take is not in it: who read ever less because of that would leave reading to the others.
+    def pace(self, turn_seconds: float) -> None:
+        """The last turn took so long: slow user functions get fewer records at a time, because
+        whatever else wants to be done waits for the turn's end. Where it is something else that
+        takes long, such as a checkpoint, reading gives way to it, down to a quarter of a turn.
         """
-        if seconds > READ_SECONDS:
-            self._limit = max(1, self._limit // 2)
-        elif seconds < READ_SECONDS / 4:
+        read_seconds, self._read_seconds = self._read_seconds, 0.0
+        if turn_seconds > TURN_SECONDS:
+            if read_seconds > TURN_SECONDS / 4:
+                self._limit = max(1, self._limit // 2)
+        elif read_seconds and turn_seconds < TURN_SECONDS / 4:
             self._limit = min(self._limit_max, self._limit * 2)
 
     # ---- epochs

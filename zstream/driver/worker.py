@@ -139,6 +139,7 @@ class WorkerDriver:
         self._shell = shell
         self._figures = Figures(config, shell)
         self._turns = 0
+        self._turned_at = float("inf")
         self._woken_at = float("inf")  # before the first turn nothing has come in
         self._peers: dict[Incarnation, Member] = {}
         self._pressed: dict[Incarnation, str] = {}  # peers at a limit: sources stop everywhere
@@ -229,12 +230,14 @@ class WorkerDriver:
         """The newest turn ended at `since`, and then the loop had nothing to do until `until`."""
         self._figures.waited(until - since)
         self._woken_at = until
+        self.partitions.pace(since - self._turned_at)
 
     # ---- the turn
 
     def turn(self, now: float) -> float | None:
         """Go round once. Returns when to call again at the latest; `now` for at once."""
         self._turns += 1
+        self._turned_at = now
         self._figures.took_in(max(0.0, now - self._woken_at))
         self._woken_at = now
         if self.agent.next_timer() <= now:
