@@ -60,7 +60,7 @@ JOB = Job(
     make=make,
     steps=(("key_by", key_of), ("stateful_map", tally)),
     plain=keyed_loop(key_of, tally),
-    rounds=10,
+    rounds=20,
     keys=(26, 100_000, 1_000_000),
     wire=Wire(payload, decode, encode, output_of),
 )

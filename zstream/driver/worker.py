@@ -344,7 +344,10 @@ class WorkerDriver:
         elif isinstance(effect, CommitEpoch):
             self.checkpoints.decided(effect.manifest)
         elif isinstance(effect, AbandonEpoch):
-            self.checkpoints.abandoned(effect.abandoned)
+            abandoned = effect.abandoned
+            text = f"epoch {abandoned.epoch} is not in any checkpoint: {abandoned.cause}"
+            shell.say("warning", "epoch_abandoned", text, {"epoch": abandoned.epoch})
+            self.checkpoints.abandoned(abandoned)
         elif isinstance(effect, CleanParts):
             self.checkpoints.clean(effect.below)
         elif isinstance(effect, CopySavepoint):
