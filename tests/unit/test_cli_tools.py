@@ -366,6 +366,9 @@ def test_nobody_there_is_1(capsys: Captured) -> None:
     assert cluster_shutdown.main(argv) == 1
     assert cluster_shutdown.main([*argv, "--json"]) == 1
     out, err = capsys.readouterr()
-    says = "nobody answered at 127.0.0.1:1 for 0.2 s."
+    says = (
+        "nobody answered at 127.0.0.1:1 for 0.2 s: connection refused. "
+        "Give the address that a running worker prints as `external HOST:PORT`."
+    )
     assert err == f"cluster_shutdown: {says}\n"
     assert json.loads(out) == {"error": {"code": "unreachable", "says": says, "do": ""}}

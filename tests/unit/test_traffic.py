@@ -23,5 +23,5 @@ def test_a_source_that_goes_away_ends_the_sender_without_a_traceback() -> None:
         for thread in threading.enumerate():
             if "_send" in thread.name:
                 thread.join(10)
-        with pytest.raises(RuntimeError, match="a sender could not go on: .*(reset|pipe)"):
+        with pytest.raises(RuntimeError, match=r"a sender could not go on: .*(reset|pipe)"):
             traffic.stop()
