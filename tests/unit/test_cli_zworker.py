@@ -201,7 +201,7 @@ def test_without_a_module(started: Started, capsys: Captured) -> None:
     assert zworker.main(["--in", A]) == 2
     assert capsys.readouterr().err == (
         "zworker: --application-module MODULE is missing "
-        "(or ZSTREAM_APPLICATION_MODULE in the environment).\n"
+        "(or ZSTREAM_APPLICATION_MODULE in the environment). See zworker --help.\n"
     )
 
 
@@ -434,4 +434,6 @@ def test_a_module_as_its_own_program(
     with pytest.raises(SystemExit) as ended:
         program_main(make, ["-a", "alphabet"])
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "alphabet.py: there is no option -a.\n"
+    assert capsys.readouterr().err == (
+        "alphabet.py: there is no option -a. See alphabet.py --help.\n"
+    )
