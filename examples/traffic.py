@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from zstream.client import Consumer, Producer
+from zstream.errors import ZstreamError
 
 TICK = 0.005  # seconds between two writes of a sender
 WAIT = 30.0  # seconds for a connection, or for the last output
@@ -65,6 +66,7 @@ class Votes:
 
     keys: names of equal length. per_second: votes over all senders. latencies: (received at,
     seconds under way), both in the clock of `time.monotonic`. address: what `--out` says.
+    broken: why a sender could not go on; whoever kills the source, as Ctrl-C does, need not ask.
     """
 
     address: str
@@ -73,6 +75,7 @@ class Votes:
         self.sent = 0
         self.received = 0
         self.doubled = 0
+        self.broken: Exception | None = None
         self.latencies: list[tuple[float, float]] = []
         self._keys = [Key(name) for name in keys]
         self._by_name = {key.name: key for key in self._keys}
@@ -98,15 +101,20 @@ class Votes:
         self._sending.set()
         for number in range(self._senders):
             keys = self._keys[number :: self._senders]
-            thread = threading.Thread(target=self._send, args=(source, keys), daemon=True)
+            thread = threading.Thread(target=self._send_on, args=(source, keys), daemon=True)
             thread.start()
             self._threads.append(thread)
 
     def stop(self) -> Verdict:
-        """Send no more, await the last output (up to WAIT seconds), and judge."""
+        """Send no more, await the last output (up to WAIT seconds), and judge.
+
+        Raises RuntimeError when a sender could not send what it counts as sent.
+        """
         self._sending.clear()
         for thread in self._threads:
             thread.join(WAIT)
+        if self.broken is not None:
+            raise RuntimeError(f"a sender could not go on: {self.broken}") from self.broken
         deadline = time.monotonic() + WAIT
         while self.received < self.sent and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -128,6 +136,13 @@ class Votes:
             if at - took > since:
                 return at
         return None
+
+    def _send_on(self, source: str, keys: Sequence[Key]) -> None:
+        """Send while `_sending` is set, or until the source is gone."""
+        try:
+            self._send(source, keys)
+        except (OSError, ZstreamError) as error:
+            self.broken = error
 
     def _send(self, source: str, keys: Sequence[Key]) -> None:
         """A sender has keys of its own, so that their totals are known before they come back."""

@@ -86,6 +86,7 @@ def status_data(**changes: Any) -> dict[str, Any]:
         "rescale": None,
         "last_rescale": rescale_data(),
         "workers": [w0, w1, worker_data("w4")],
+        "waits_for": [],
         "dead_letters": 0,
         "late_records": 0,
         "records_lost": 0,

@@ -255,6 +255,43 @@ def test_progress_is_drawn_only_on_a_terminal(
             thread.join(10)
         drawn[bool(words)] = terminal.getvalue()
     assert drawn[True] == ""
-    assert "100%" in drawn[False]
-    assert "15 records" in drawn[False]
+    assert "25%  5 records" in drawn[False]
+    assert "100%  20 records" in drawn[False]
     assert drawn[False].endswith("\r\x1b[K")
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--repeat", "3"], {3: 3 / 12, 4: 4 / 12, 7: 7 / 12, 8: 8 / 12, 11: 11 / 12, 12: 1.0}),
+        (["--repeat", "0", "--count", "6"], {3: 0.5, 4: 4 / 6, 6: 1.0}),
+        (["--count", "2"], {2: 1.0}),
+        (["--count", "9"], {3: 0.75, 4: 1.0}),
+        (["--repeat", "0"], {3: None, 4: None, 7: None}),
+    ],
+)
+def test_progress_is_of_what_was_sent_and_not_of_what_was_read(
+    words: list[str],
+    parts: dict[int, float | None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A small file is read whole before its first record is sent, and may be sent several times.
+    Here it has 4 records, and 3 go in a write."""
+
+    def write(_: socket.socket, batch: list[bytes], done: Done, *__: object) -> None:
+        done.records += len(batch)
+
+    shown: dict[int, float | None] = {}
+
+    def show(records: int, part: float | None) -> None:
+        shown[records] = part
+        if records == max(parts):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sending, "connect", lambda *_: socket.socket())
+    monkeypatch.setattr(sending, "write", write)
+    (tmp_path / "few").write_bytes(b"x\n" * 4)
+    with pytest.raises(KeyboardInterrupt):
+        sending.send(job("--file", "few", "--batch", "3", *words), Done(), show, print)
+    assert shown == {records: part and pytest.approx(part) for records, part in parts.items()}

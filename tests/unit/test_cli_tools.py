@@ -292,8 +292,12 @@ def test_status_of_what_is_not_known_yet() -> None:
 
 
 def test_status_of_a_cluster_that_is_not_up() -> None:
-    """No generation, no workers: said in a line."""
+    """No generation, no workers: said in a line, with what it waits for where that is known."""
     assert text_of(workers=[], worker_count=0) == ["alphabet: not up yet"]
+    waits = "waiting for 1 more worker: zworker ... --control 127.0.0.1:12500 --name NAME"
+    assert text_of(workers=[], worker_count=0, waits_for=[waits]) == [
+        f"alphabet: not up yet, {waits}"
+    ]
 
 
 def test_rescales_and_dead_letters(capsys: Captured) -> None:
@@ -366,6 +370,9 @@ def test_nobody_there_is_1(capsys: Captured) -> None:
     assert cluster_shutdown.main(argv) == 1
     assert cluster_shutdown.main([*argv, "--json"]) == 1
     out, err = capsys.readouterr()
-    says = "nobody answered at 127.0.0.1:1 for 0.2 s."
+    says = (
+        "nobody answered at 127.0.0.1:1 for 0.2 s: connection refused. "
+        "Give the address that a running worker prints as `external HOST:PORT`."
+    )
     assert err == f"cluster_shutdown: {says}\n"
     assert json.loads(out) == {"error": {"code": "unreachable", "says": says, "do": ""}}

@@ -45,14 +45,17 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def refusal(program: str, line: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """What a wrong command line prints, which must be one line on standard error and exit 2."""
+    """What a wrong command line prints, which must be one line on standard error and exit 2, and
+    end with where to read on."""
     with pytest.raises(SystemExit) as caught:
         parse(PROGRAMS[program], line.split(), program=program)
     assert caught.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
-    return err.removeprefix(f"{program}: ").rstrip("\n")
+    sentence, see, rest = err.removeprefix(f"{program}: ").rpartition(f" See {program} --help.")
+    assert (bool(see), rest) == (True, "\n")
+    return sentence
 
 
 @pytest.mark.parametrize(
@@ -126,7 +129,7 @@ def test_short_forms_may_stand_together_and_long_ones_be_cut_short() -> None:
         ),
         ("cluster_savepoint", "show", "<url> is missing."),
         ("cluster_savepoint", "show a b", "nothing is asked for where 'b' stands."),
-        ("cluster_savepoint", "show a --to b", "this fits none of the ways in --help."),
+        ("cluster_savepoint", "show a --to b", "this fits none of the ways to use it."),
         (
             "cluster_savepoint",
             "-e a:1",
@@ -144,6 +147,23 @@ def test_short_forms_may_stand_together_and_long_ones_be_cut_short() -> None:
             "--external ADDR is missing (or ZSTREAM_EXTERNAL in the environment).",
         ),
         ("cluster_shutdown", "", "<address> is missing."),
+        (
+            "cluster_shutdown",
+            "--external a:1",
+            "there is no option --external. <address> stands alone, without an option before it.",
+        ),
+        (
+            "cluster_status",
+            "127.0.0.1:5050",
+            "nothing is asked for where '127.0.0.1:5050' stands. Say --external 127.0.0.1:5050.",
+        ),
+        (
+            "cluster_shrinker",
+            "--query a:1",
+            "nothing is asked for where 'a:1' stands. Say --external a:1.",
+        ),
+        ("cluster_status", "-e a:1 b:1", "nothing is asked for where 'b:1' stands."),
+        ("cluster_status", "w0", "nothing is asked for where 'w0' stands."),
         ("cluster_shutdown", "a:1 b:1", "nothing is asked for where 'b:1' stands."),
         ("cluster_shutdown", "a:1 -- b", "nothing is asked for behind --."),
         (

@@ -12,7 +12,10 @@ import pytest
 from zstream import LengthPrefix, Memory, Stdout, TcpSink, TcpSource, Topology, source
 from zstream import main as program_main
 from zstream.cli import start, zworker
+from zstream.cli.roles import place_of
 from zstream.cli.settings import OPTION_NAMES, variable
+from zstream.cli.usage import parse
+from zstream.cli.worker_usage import USAGE
 from zstream.config import Config
 from zstream.errors import TopologyError, UsageError, ZstreamError
 from zstream.runtime.options import WorkerOptions
@@ -201,7 +204,7 @@ def test_without_a_module(started: Started, capsys: Captured) -> None:
     assert zworker.main(["--in", A]) == 2
     assert capsys.readouterr().err == (
         "zworker: --application-module MODULE is missing "
-        "(or ZSTREAM_APPLICATION_MODULE in the environment).\n"
+        "(or ZSTREAM_APPLICATION_MODULE in the environment). See zworker --help.\n"
     )
 
 
@@ -434,4 +437,19 @@ def test_a_module_as_its_own_program(
     with pytest.raises(SystemExit) as ended:
         program_main(make, ["-a", "alphabet"])
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "alphabet.py: there is no option -a.\n"
+    assert capsys.readouterr().err == (
+        "alphabet.py: there is no option -a. See alphabet.py --help.\n"
+    )
+
+
+def test_the_defaults_of_addresses_stand_in_the_usage_text() -> None:
+    """An initializer that says none of them listens where --help says."""
+    place = place_of(parse(USAGE, ["--cluster-initializer"], program="zworker"))
+    for option, default in (
+        ("--name", place["name"]),
+        ("--control", place["control"]),
+        ("--data", place["data"]),
+        ("--external", place["external"]),
+    ):
+        [line] = [line for line in USAGE.splitlines() if f" {option} " in line]
+        assert f"(default {default}" in line

@@ -187,11 +187,14 @@ def free_port() -> int:
 
 
 def test_nobody_there() -> None:
-    """A closed port: the sentence names the address and how long was waited."""
+    """A closed port: the sentence has the address, how long was waited, and what to do."""
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(ClusterUnreachable) as caught:
         cluster(address, 0.2).status()
-    assert str(caught.value) == f"nobody answered at {address} for 0.2 s."
+    assert str(caught.value) == (
+        f"nobody answered at {address} for 0.2 s: connection refused. "
+        "Give the address that a running worker prints as `external HOST:PORT`."
+    )
 
 
 @contextmanager
@@ -228,7 +231,10 @@ def test_what_answers_is_no_zworker(hangs_up: bool) -> None:
     """A source's port, or any other server: it never shakes hands as ZeroMQ does."""
     with server_that(hangs_up) as address, pytest.raises(ClusterUnreachable) as caught:
         cluster(address, 10.0 if hangs_up else 0.3).status()
-    assert str(caught.value) == f"what answers at {address} is not a zworker's external address."
+    assert str(caught.value) == (
+        f"what answers at {address} is not a zworker's external address. "
+        "Give the address that a running worker prints as `external HOST:PORT`."
+    )
 
 
 def test_a_worker_that_never_answers() -> None:

@@ -23,6 +23,9 @@ def test_the_tutorial_runs_from_top_to_bottom(tmp_path: Path) -> None:
     program.write_text("\n\n".join(blocks("docs/tutorial.md")), encoding="utf-8")
     names = runpy.run_path(str(program), run_name="voting")
     assert names["topology"].name == "voting"
+    totals = names["topology"].run({"votes": names["votes"]})["totals"]
+    assert totals
+    assert all(total.endswith("\n") for total in totals), "TcpSink adds no newline"
 
 
 def test_the_readme_shows_the_example_as_it_is() -> None:

@@ -30,8 +30,13 @@ def options_of(doc: str) -> list[Option]:
     return list({**always, **found}.values())
 
 
-def split(argv: Sequence[str], options: Sequence[Option]) -> tuple[Said, list[str], list[str]]:
-    """Options with their values, other words, and what stands from "--" on."""
+def split(
+    argv: Sequence[str], options: Sequence[Option], places: Sequence[str] = ()
+) -> tuple[Said, list[str], list[str]]:
+    """Options with their values, other words, and what stands from "--" on.
+
+    places: what a command line must have beside options, such as "<address>", for a refusal.
+    """
     said: Said = []
     words: list[str] = []
     waiting = list(argv)
@@ -43,12 +48,12 @@ def split(argv: Sequence[str], options: Sequence[Option]) -> tuple[Said, list[st
             words.append(word)
         elif word.startswith("--"):
             name, equals, value = word.partition("=")
-            option = find(name, options)
+            option = find(name, options, places)
             if equals and not option.argument:
                 raise UsageError(f"{option.name} takes no value, it was given {value!r}.")
             said.append((option, value if equals else take(option, waiting, options)))
         else:
-            option = find(word[:2], options)
+            option = find(word[:2], options, places)
             if option.argument and word[2:]:
                 said.append((option, word[2:].removeprefix("=")))
             else:
@@ -58,7 +63,7 @@ def split(argv: Sequence[str], options: Sequence[Option]) -> tuple[Said, list[st
     return said, words, []
 
 
-def find(name: str, options: Sequence[Option]) -> Option:
+def find(name: str, options: Sequence[Option], places: Sequence[str] = ()) -> Option:
     """The option of this name, or the only one that begins so."""
     exact = [option for option in options if name in (option.name, option.short)]
     fits = exact or [o for o in options if name.startswith("--") and o.name.startswith(name)]
@@ -67,9 +72,10 @@ def find(name: str, options: Sequence[Option]) -> Option:
     if fits:
         raise UsageError(f"{name} may be {either([option.name for option in fits])}; write it out.")
     close = difflib.get_close_matches(name, [option.name for option in options], 1)
-    raise UsageError(
-        f"there is no option {name}" + (f"; did you mean {close[0]}?" if close else ".")
-    )
+    if close:
+        raise UsageError(f"there is no option {name}; did you mean {close[0]}?")
+    alone = f" {places[0]} stands alone, without an option before it." if places else ""
+    raise UsageError(f"there is no option {name}.{alone}")
 
 
 def take(option: Option, waiting: list[str], options: Sequence[Option]) -> str:

@@ -82,7 +82,7 @@ def receive(options: Mapping[str, Any]) -> int:
         with suppress(KeyboardInterrupt):
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
             print(f"data_receiver: listening on {reader.address}", file=sys.stderr, flush=True)
-            receive_until_done(reader, received, idle, partial(progress.show, done_bytes=0))
+            receive_until_done(reader, received, idle, progress.show)
         for cutter in received.cutters:
             received.take(cutter.finish())
         progress.end()

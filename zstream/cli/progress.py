@@ -12,10 +12,8 @@ BAR_CELLS = 30
 class Progress:
     """Redraws its line a few times a second; draws nothing where no person watches."""
 
-    def __init__(self, quiet: bool, total_bytes: int = 0) -> None:
-        """total_bytes: how much there is to do, 0 when it is not known."""
+    def __init__(self, quiet: bool) -> None:
         self._drawing = not quiet and sys.stderr.isatty()
-        self._total = total_bytes
         self._started = time.monotonic()
         self._next = self._started
 
@@ -23,15 +21,14 @@ class Progress:
         """Since the start; never 0."""
         return max(time.monotonic() - self._started, 1e-6)
 
-    def show(self, records: int, done_bytes: int) -> None:
-        """Say how far it is, if it is time to."""
+    def show(self, records: int, part: float | None = None) -> None:
+        """Say how far it is, if it is time to. part: of all there is to do, 0..1; None: unknown."""
         if not self._drawing or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + REDRAW_SECONDS
         bar = ""
-        if self._total:
-            share = min(1.0, done_bytes / self._total)
-            bar = f"[{'#' * int(share * BAR_CELLS):{BAR_CELLS}}] {share:4.0%}  "
+        if part is not None:
+            bar = f"[{'#' * int(part * BAR_CELLS):{BAR_CELLS}}] {part:4.0%}  "
         rate = records / self.seconds()
         sys.stderr.write(f"\r{bar}{records:,} records  {rate:,.0f} a second\x1b[K")
         sys.stderr.flush()

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     done = Done()
     try:
         job = job_of(options)
-        progress = Progress(bool(options["--quiet"]), job.total_bytes())
+        progress = Progress(bool(options["--quiet"]))
         try:
             send(job, done, progress.show, say)
         finally:

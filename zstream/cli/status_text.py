@@ -14,7 +14,7 @@ UNKNOWN = "-"
 def status_text(status: Status) -> str:
     """The cluster in a line, its rescale in another, its workers as a table, what waits."""
     if not status.workers:
-        return f"{status.topology or 'cluster'}: not up yet"
+        return ", ".join([f"{status.topology or 'cluster'}: not up yet", *status.waits_for])
     doing = "processing" if status.processing_messages else "not processing"
     workers = f"{status.worker_count} worker" + ("s" if status.worker_count != 1 else "")
     lines = [

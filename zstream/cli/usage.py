@@ -16,7 +16,7 @@ from docopt import DocoptExit, docopt
 
 from zstream.cli.arguments import Option, Said, options_of, split
 from zstream.cli.settings import Setting, read_settings, variable
-from zstream.cli.ways import choices, one_too_many, way_of, what_is_wrong
+from zstream.cli.ways import choices, one_too_many, places_of, way_of, what_is_wrong
 from zstream.errors import UsageError
 
 
@@ -30,7 +30,9 @@ def parse(
     """
     options = options_of(doc)
     try:
-        said, words, rest = split(sys.argv[1:] if argv is None else argv, options)
+        said, words, rest = split(
+            sys.argv[1:] if argv is None else argv, options, places_of(doc, [])
+        )
         names = {option.name: value for option, value in said}
         if "--help" in names:
             print(doc.strip())
@@ -44,7 +46,7 @@ def parse(
         line = [
             f"{option.name}={value}" if option.argument else option.name for option, value in said
         ]
-        needless = one_too_many(doc, words)
+        needless = one_too_many(doc, said, words)
         if needless:
             raise UsageError(needless)
         try:
@@ -52,7 +54,7 @@ def parse(
         except DocoptExit:
             raise UsageError(what_is_wrong(doc, said, words, bool(rest))) from None
     except UsageError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}: {error} See {program} --help.", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from zstream.cli.arguments import Said, either
 from zstream.cli.settings import variable
 
+ADDRESS = re.compile(r"\S+:\d+")
 CHOICE = re.compile(r"([\[(])([^\[\]()]*\|[^\[\]()]*)[\])]")
 
 
@@ -26,7 +27,7 @@ def what_is_wrong(doc: str, said: Said, words: Sequence[str], dashes: bool) -> s
             return f"{' and '.join(given)} exclude each other; give one of them."
         if must and not given:
             return f"one of {either(group)} is missing."
-    for name, argument in re.findall(r"(--[\w-]+) ([A-Z]+)", needed_of(doc, words)):
+    for name, argument in needed_options(doc, words):
         if name not in names:
             return f"{name} {argument} is missing (or {variable(name)} in the environment)."
     places = places_of(doc, words)
@@ -36,16 +37,26 @@ def what_is_wrong(doc: str, said: Said, words: Sequence[str], dashes: bool) -> s
     twice = next((name for name in names if name in once and names.count(name) > 1), None)
     if twice:
         return f"{twice} is given more than once."
-    return "nothing is asked for behind --." if dashes else "this fits none of the ways in --help."
+    return "nothing is asked for behind --." if dashes else "this fits none of the ways to use it."
 
 
-def one_too_many(doc: str, words: Sequence[str]) -> str:
+def one_too_many(doc: str, said: Said, words: Sequence[str]) -> str:
     """A sentence for the first word that has no place; docopt takes some for what follows --."""
     places = places_of(doc, words)
     if len(words) <= len(places):
         return ""
+    word = words[len(places)]
     hint = " What is for the topology stands behind --." if "[-- <" in doc else ""
-    return f"nothing is asked for where {words[len(places)]!r} stands.{hint}"
+    names = [option.name for option, _ in said]
+    lacking = [n for n, kind in needed_options(doc, words) if kind == "ADDR" and n not in names]
+    if lacking and ADDRESS.fullmatch(word):
+        hint = f" Say {lacking[0]} {word}."
+    return f"nothing is asked for where {word!r} stands.{hint}"
+
+
+def needed_options(doc: str, words: Sequence[str]) -> list[tuple[str, str]]:
+    """Options that must be there, each with what stands behind it: ("--external", "ADDR")."""
+    return re.findall(r"(--[\w-]+) ([A-Z]+)", needed_of(doc, words))
 
 
 def way_of(doc: str, words: Sequence[str]) -> str:

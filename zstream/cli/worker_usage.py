@@ -20,10 +20,10 @@ The topology:
   <argument>...                    handed to the topology when it is a function; the same on every worker
 
 The cluster:
-  -n --name NAME                   this worker's name, unique in the cluster
+  -n --name NAME                   this worker's name, unique in the cluster (default w0 for who starts it)
   -t --cluster-initializer         this worker starts the cluster
-  -c --control ADDR                with -t where to listen, else the initializer's control address
-  -d --data ADDR                   with -t where data is received
+  -c --control ADDR                with -t where to listen (default 127.0.0.1:0, any free port); else the initializer's control address
+  -d --data ADDR                   with -t where data is received (default 127.0.0.1:0)
   -x --my-control ADDR             own control address, when not the initializer (default 127.0.0.1:0)
   -y --my-data ADDR                own data address, when not the initializer (default 127.0.0.1:0)
   -e --external ADDR               where the tools reach this worker (default 127.0.0.1:0)

@@ -19,7 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(USAGE, argv, program=PROGRAM)
     module = options[MODULE]
     if not module:
-        missing = f"{MODULE} MODULE is missing (or {variable(MODULE)} in the environment)."
+        missing = f"{MODULE} MODULE is missing (or {variable(MODULE)} in the environment). "
+        missing += f"See {PROGRAM} --help."
         print(f"{PROGRAM}: {missing}", file=sys.stderr)
         return 2
     return start(PROGRAM, options, lambda arguments: load(module, arguments))

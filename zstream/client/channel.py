@@ -15,12 +15,14 @@ from zmq.utils.monitor import recv_monitor_message
 
 from zstream.config import Config
 from zstream.errors import ClusterTimeout, ClusterUnreachable, WireError
+from zstream.runtime.greeting import unknown_host, why_silent
 from zstream.wire.codec import decode_message, encode_message
 from zstream.wire.messages import Answer, ClientRequest
 
 FINAL = frozenset({"done", "refused", "undone", "failed"})
 FIRST_ANSWER_SECONDS = 10.0  # nobody waits longer than this for an address that is wrong
 HANDSHAKE_MS = 2000
+WANTED = "Give the address that a running worker prints as `external HOST:PORT`."
 REFUSED_HANDSHAKES = 2  # one may be a worker that was just ending
 
 
@@ -33,7 +35,8 @@ class WorkerGone(ClusterUnreachable):
 
 
 class Channel:
-    """A DEALER to one address, for one request. Never blocks beyond `timeout` seconds."""
+    """A DEALER to one address, for one request. Never blocks beyond `timeout` seconds, and what
+    it takes to look up a host's name and to find out why nobody answers."""
 
     def __init__(self, address: str, timeout: float, config: Config) -> None:
         self.address = address
@@ -55,6 +58,8 @@ class Channel:
         ends_with_it: the worker ends when the request is done, so its going away is the answer.
         Raises ClusterUnreachable (WorkerGone), ClusterTimeout.
         """
+        if unknown := unknown_host(self.address):  # that will not change while we wait
+            raise ClusterUnreachable(f"nobody can answer at {self.address}: {unknown}. {WANTED}")
         context = zmq.Context()
         try:
             dealer = self._open(context)
@@ -117,7 +122,7 @@ class Channel:
             waited >= patience and self.connected and not self.handshaken
         ):
             raise ClusterUnreachable(
-                f"what answers at {self.address} is not a zworker's external address."
+                f"what answers at {self.address} is not a zworker's external address. {WANTED}"
             )
         if waited >= patience and self.handshaken:
             raise ClusterTimeout(
@@ -125,7 +130,10 @@ class Channel:
                 "a worker's external address, not its control or data address?"
             )
         if waited >= patience:
-            raise ClusterUnreachable(f"nobody answered at {self.address} for {patience:g} s.")
+            why = why_silent(self.address, "external")
+            raise ClusterUnreachable(
+                f"nobody answered at {self.address} for {patience:g} s: {why}. {WANTED}"
+            )
 
     def _note(self, event: int) -> bool:
         """Take one event of the connection; True when the worker can be written to from now on."""

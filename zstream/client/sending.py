@@ -37,7 +37,7 @@ FORMS = ("lines", "framed", "binary", "size")  # what a file may hold
 
 MakeCutter = Callable[[str], Cutter]  # of the file's name, for messages
 Wrap = Callable[[bytes], bytes]
-Show = Callable[[int, int], None]  # records sent, bytes read
+Show = Callable[[int, float | None], None]  # records sent; what part of all, 0..1; None: unknown
 Say = Callable[[str], None]  # a sentence for a person
 
 
@@ -63,11 +63,19 @@ class Job:
 
 @dataclass
 class Done:
-    """How far it is: bytes read from files, and what the operating system took."""
+    """How far it is: bytes read from files, those of them whose records were handed over, and what
+    the operating system took. A file is read far ahead of what is sent at a rate."""
 
     read_bytes: int = 0
+    used_bytes: float = 0.0
     records: int = 0
     sent_bytes: int = 0
+
+    def part_of(self, job: Job, total_bytes: int) -> float | None:
+        """What part of the job that is, 0..1; None where nobody knows how much there is."""
+        parts = [self.used_bytes / total_bytes] if total_bytes else []
+        parts += [self.records / job.count] if job.count else []
+        return min(1.0, max(parts)) if parts else None
 
 
 def form_of(form: str, size: int = 0) -> tuple[MakeCutter, Wrap | None]:
@@ -123,12 +131,18 @@ def wrapped(job: Job, records: list[bytes]) -> list[bytes]:
 
 def send(job: Job, done: Done, show: Show, say: Say) -> None:
     """Connect, send everything at the rate that is asked for, and see the source close."""
+    total_bytes = job.total_bytes()  # first of all: a file that is missing is said at once
     connection = connect(job.address, say)
     try:
         started = time.monotonic()
         taken = 0
+
+        def shown() -> None:
+            show(done.records, done.part_of(job, total_bytes))
+
         for records in records_of(job, done):
             place = 0
+            record_bytes = (done.read_bytes - done.used_bytes) / max(1, len(records))
             while place < len(records):
                 allowed = job.batch
                 if job.rate:
@@ -138,7 +152,9 @@ def send(job: Job, done: Done, show: Show, say: Say) -> None:
                         time.sleep(max(PACE_SECONDS, taken / job.rate - elapsed))
                         continue
                 batch = records[place : place + allowed]
-                write(connection, batch, done, show, say)
+                write(connection, batch, done, shown, say)
+                done.used_bytes += record_bytes * len(batch)
+                shown()
                 place += len(batch)
                 taken += len(batch)
         finish(connection)
@@ -183,8 +199,17 @@ def connect(address: str, say: Say) -> socket.socket:
         return connection
 
 
-def write(connection: socket.socket, batch: list[bytes], done: Done, show: Show, say: Say) -> None:
-    """Hand the records over, however long the source takes; count those that went whole."""
+def write(
+    connection: socket.socket,
+    batch: list[bytes],
+    done: Done,
+    waits: Callable[[], None],
+    say: Say,
+) -> None:
+    """Hand the records over, however long the source takes; count those that went whole.
+
+    waits: called now and then while the source takes its time.
+    """
     data = memoryview(b"".join(batch))
     sent = 0
     stalled = 0.0
@@ -197,7 +222,7 @@ def write(connection: socket.socket, batch: list[bytes], done: Done, show: Show,
                 stalled += SEND_SECONDS
                 if stalled == STALL_SECONDS:
                     say(f"the source has read nothing for {STALL_SECONDS:.0f} s; waiting.")
-            show(done.records, done.read_bytes)
+                waits()
     finally:
         ends = list(itertools.accumulate(map(len, batch)))
         done.records += bisect_right(ends, sent)

@@ -38,7 +38,7 @@ class Status(NamedTuple):
 
     key_groups: how many the topology has. oldest_ms: age of the oldest record under way.
     rescale: the one under way, with id, cause, phase, wave, waves, says; last_rescale: the one
-    that ended last. None where there is none.
+    that ended last. None where there is none. waits_for: sentences, while it is not up yet.
     """
 
     topology: str
@@ -55,6 +55,7 @@ class Status(NamedTuple):
     rescale: dict[str, Any] | None
     last_rescale: dict[str, Any] | None
     workers: list[WorkerStatus]
+    waits_for: list[str]
     dead_letters: int
     late_records: int
     records_lost: int
@@ -123,6 +124,7 @@ NO_STATUS = Status(
     rescale=None,
     last_rescale=None,
     workers=[],
+    waits_for=[],
     dead_letters=0,
     late_records=0,
     records_lost=0,

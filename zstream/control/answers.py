@@ -72,7 +72,7 @@ class Desk:
         """What a worker can say that knows no leader: only how it stands itself."""
         if isinstance(request, StatusRequest):
             if request.what == "status":
-                return answer(request.request, "done", data=status_data(state, {}, software, ""))
+                return answer(request.request, "done", data=status_data(state, {}, software))
             if request.what == "eligible":
                 return answer(request.request, "done", data=eligible_data(state))
             return answer(request.request, "done", data={request.what: []})
@@ -110,7 +110,8 @@ def _told(
         return rescales_data(state)
     if request.what == "dead_letters":
         return dead_letters_data(leader.reports)
-    return status_data(state, leader.reports, software, leader.phase)
+    lacks = leader.start_lacks(state)
+    return status_data(state, leader.reports, software, leader.phase, lacks)
 
 
 def in_log(request: ClientRequest, state: ClusterState) -> Answer | None:

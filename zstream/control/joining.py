@@ -9,7 +9,7 @@ WAITING  the cluster knows of us     -> the log names us -> the agent goes on as
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from zstream.config import Config
 from zstream.control.events import Effect, Say, Stop
@@ -21,6 +21,11 @@ from zstream.model.records import Manifest
 from zstream.wire.messages import PROTOCOL_VERSION, JoinReply, JoinRequest
 
 
+def nothing_known(address: str) -> str:
+    """The look at an address where there is nothing to look at."""
+    return ""
+
+
 @dataclass(frozen=True)
 class Start:
     """How this worker comes to its cluster. role: see zstream.runtime.options.WorkerOptions.
@@ -28,6 +33,8 @@ class Start:
     stateful: (name, name before or "", where) of each stateful operator.
     fresh, savepoint, leave_state: what the initializer does with what a store holds: leave all of
     it; begin from this; begin without the state of these operators.
+    why_silent: looks at an address where nobody answered, and says why, as a clause; it takes
+    seconds, so it is asked once, when this worker gives up.
     """
 
     role: str
@@ -40,6 +47,7 @@ class Start:
     fresh: bool = False
     savepoint: Manifest | None = None
     leave_state: tuple[str, ...] = ()
+    why_silent: Callable[[str], str] = field(default=nothing_known, compare=False)
 
     def sources_here(self) -> list[str]:
         """Sources that the cluster's start places on this worker; none on joiners."""
@@ -76,6 +84,7 @@ class Joining:
     ) -> None:
         self.request = _request(me, software, start, config)
         self.address = start.join
+        self._why_silent = start.why_silent
         self._option = "--control" if start.role == "starter" else "--join"
         self._deadline = self.request.deadline_ms / 1000
         self._repeat = config.join_repeat_ms / 1000
@@ -156,8 +165,9 @@ class Joining:
                 f"the worker at {self.address} has been waiting for {self._deadline:.0f} s to be "
                 f"let in itself. {self._option} wants the control address of a running worker."
             )
+        why = self._why_silent(self.address)
         return (
-            f"nobody answered at {self.address} for {self._deadline:.0f} s: connection refused. "
+            f"nobody answered at {self.address} for {self._deadline:.0f} s{why and f': {why}'}. "
             f"{self._option} wants the control address of a running worker, not its external or "
             "data address."
         )

@@ -83,7 +83,7 @@ class Leader:
         self._balance = Balance(config, now)
         self._heard = dict(heard)
         self._known: dict[Incarnation, float] = {}  # since when somebody is to be heard
-        self._said_waiting_at = now
+        self._said_waiting_at = float("-inf")
         self._rescale: Rescale | None = None
         self._shutdown: ShutdownRequest | None = None
         self._round: dict[Incarnation, tuple[float, int, int]] | None = None  # of empty reports
@@ -209,14 +209,21 @@ class Leader:
         self._cleaned = state.oldest
         return [CleanParts(state.oldest)]
 
-    def start_waits(self, state: ClusterState, now: float) -> str:
-        """Whom a start still waits for, every now and then, and how to start them; or ""."""
+    def start_lacks(self, state: ClusterState) -> str:
+        """Whom a start still waits for, and how to start them; or ""."""
         missing = self.requests.missing_to_start(state)
-        if not missing or now - self._said_waiting_at < SAY_EVERY:
+        if not missing:
             return ""
-        self._said_waiting_at = now
         workers = plural(missing, "more worker")
         return f"waiting for {workers}: zworker ... --control {self._me.control} --name NAME"
+
+    def start_waits(self, state: ClusterState, now: float) -> str:
+        """The same, to be said: at once and then every now and then."""
+        says = self.start_lacks(state)
+        if not says or now - self._said_waiting_at < SAY_EVERY:
+            return ""
+        self._said_waiting_at = now
+        return says
 
     def hand_over_to(self, state: ClusterState) -> Member | None:
         """Who shall lead while this worker leaves, or None when it does not leave."""

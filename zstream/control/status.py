@@ -16,9 +16,13 @@ Reports = Mapping[Incarnation, Seen]
 
 
 def status_data(
-    state: ClusterState, reports: Reports, software: Software, phase: str
+    state: ClusterState,
+    reports: Reports,
+    software: Software,
+    phase: str = "",
+    start_lacks: str = "",
 ) -> dict[str, Any]:
-    """`cluster_status --json`."""
+    """`cluster_status --json`. phase, start_lacks: the leader's, "" for who knows none."""
     members = state.table.members
     workers = [_worker(state, reports, member) for member in members]
     last = state.closed[-1] if state.closed else None
@@ -37,6 +41,7 @@ def status_data(
         "rescale": _under_way(state, phase),
         "last_rescale": None if last is None else _brief(outcome_data(last)),
         "workers": workers,
+        "waits_for": [start_lacks] if start_lacks else [],
         "dead_letters": sum(worker["dead_letters"] for worker in workers),
         "late_records": sum(worker["late_records"] for worker in workers),
         "records_lost": sum(worker["records_lost"] for worker in workers),

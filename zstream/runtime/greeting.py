@@ -1,4 +1,4 @@
-"""Looks, before joining, whether what answers at an address speaks ZeroMQ at all.
+"""Looks at an address with a plain socket: is it a worker's at all, and why does nobody answer?
 
 ZeroMQ itself would try for ever and say nothing. Its side of a connection begins with a fixed
 signature, sent before it hears anything; a source or a receiver of records sends nothing.
@@ -32,6 +32,37 @@ def refuse_strangers(address: str, option: str) -> None:
         return
     looks = " (it looks like a source)" if not greeting else ""
     raise ConnectorError(f"what answers at {address} is not a zworker's control address{looks}.")
+
+
+def unknown_host(address: str) -> str:
+    """Why the host of `address` cannot be found, as a clause; "" when it is known.
+
+    Waits for the name server, if there is a name to look up.
+    """
+    host, port = split_address(address, "the address")
+    try:
+        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        return f"there is no such host as {host} ({why})"
+    return ""
+
+
+def why_silent(address: str, channel: str) -> str:
+    """Why nobody answers at `address`, as a clause, found out by one more try to connect.
+
+    channel: what was sought there, "control" or "external". For when the waiting is over: it may
+    take seconds.
+    """
+    if unknown := unknown_host(address):
+        return unknown
+    try:
+        socket.create_connection(split_address(address, "the address"), _CONNECT_S).close()
+    except TimeoutError:
+        return "no answer to the connection, perhaps a firewall drops it"
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return f"it takes the connection, but does not answer as a worker's {channel} address"
 
 
 def _receive(connection: socket.socket) -> bytes:

@@ -7,6 +7,7 @@ import resource
 import secrets
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 from zstream.control.agent import Agent
@@ -15,7 +16,7 @@ from zstream.driver.worker import WorkerDriver, software_of, start_of
 from zstream.errors import ZstreamError
 from zstream.model.ids import Incarnation, WorkerName
 from zstream.model.membership import Member
-from zstream.runtime.greeting import refuse_strangers
+from zstream.runtime.greeting import refuse_strangers, why_silent
 from zstream.runtime.loop import Loop
 from zstream.runtime.options import WorkerOptions
 from zstream.runtime.origin import store_of, with_savepoint
@@ -104,7 +105,7 @@ def _compose(
 
 
 def _start(topology: TopologyValue, options: WorkerOptions) -> Start:
-    return start_of(
+    start = start_of(
         topology.plan,
         options.role,
         options.join,
@@ -112,6 +113,7 @@ def _start(topology: TopologyValue, options: WorkerOptions) -> Start:
         fresh=options.fresh,
         leave_state=options.leave_state,
     )
+    return replace(start, why_silent=lambda address: why_silent(address, "control"))
 
 
 def _driver(

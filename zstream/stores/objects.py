@@ -7,7 +7,6 @@ AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME and
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -23,12 +22,12 @@ from obstore.exceptions import (
 from obstore.store import from_url
 
 from zstream.ports.blobs import check_name, is_name
+from zstream.stores.causes import cause_of
 
 _CONNECT_S = 5
 _REQUEST_S = 60  # one request; a large blob is put in several
 _RETRY_S = 15  # then no further try is begun
 _RETRIES_MAX = 3
-_CAUSE_LENGTH_MAX = 300
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")  # S3 and Google; Azure
 
 
@@ -101,19 +100,8 @@ def _causes_said() -> Iterator[None]:
     try:
         yield
     except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise PermissionError(f"it refuses this worker: {_cause(error)}") from error
+        raise PermissionError(f"it refuses this worker: {cause_of(error)}") from error
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"there is no such bucket: {_cause(error)}") from error
+        raise FileNotFoundError(f"there is no such bucket: {cause_of(error)}") from error
     except BaseError as error:
-        raise OSError(_cause(error)) from error
-
-
-def _cause(error: Exception) -> str:
-    """The one line of an error that a person can use; no query of an address, it may hold keys."""
-    text = str(error).partition("\n\nDebug source")[0]
-    if said := re.search(r"<Message>(.*?)</Message>", text, re.DOTALL):
-        text = said[1]
-    elif unanswered := re.search(r"(https?://[^/\s]+)\S* in .* - HTTP error: (.*)", text):
-        text = f"nothing answers at {unanswered[1]} ({unanswered[2]})"
-    text = re.sub(r"(https?://[^?\s]*)\?\S+", r"\1", text)
-    return " ".join(text.split())[:_CAUSE_LENGTH_MAX].rstrip(".")
+        raise OSError(cause_of(error)) from error
