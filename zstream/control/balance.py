@@ -23,7 +23,6 @@ from zstream.control.reports import Seen
 from zstream.control.state import ClusterState
 from zstream.model.ids import Incarnation, KeyGroup
 from zstream.model.membership import RoutingTable
-from zstream.wire.messages import WorkerLoad
 
 BALANCE = "balance"  # the kind of such a rescale
 BUSY = 0.7  # of its time; a worker that is less busy holds nobody up
@@ -40,11 +39,13 @@ Reports = Mapping[Incarnation, Seen]
 class Work(NamedTuple):
     """What one worker must do, in parts of its time: above 1 it cannot.
 
-    groups: the part that each of its key groups takes, ascending.
+    keyed: for records by key alone. heaviest, others: as in WorkerLoad.
     """
 
     total: float
-    groups: list[tuple[float, KeyGroup]]
+    keyed: float
+    heaviest: tuple[tuple[KeyGroup, float], ...]
+    others: float
 
 
 class Relief(NamedTuple):
@@ -110,11 +111,8 @@ def work_of(state: ClusterState, reports: Reports) -> dict[Incarnation, Work]:
         for place in readers:
             own[place] = reads
     return {
-        member.incarnation: Work(
-            own[place] + keyed[place],
-            _weighed(state.table.groups_of(member.incarnation), loads[place], keyed[place]),
-        )
-        for place, member in enumerate(members)
+        member.incarnation: Work(own[at] + keyed[at], keyed[at], load.heaviest, load.others)
+        for at, (member, load) in enumerate(zip(members, loads, strict=True))
     }
 
 
@@ -124,7 +122,7 @@ def relieved(table: RoutingTable, work: Mapping[Incarnation, Work]) -> Relief:
     """
     owners = [table.owner(KeyGroup(group)) for group in range(len(table.owners))]
     totals = {worker: one.total for worker, one in work.items()}
-    groups = {worker: list(one.groups) for worker, one in work.items()}
+    groups = {worker: _weighed(table.groups_of(worker), one) for worker, one in work.items()}
     for _ in range(len(owners) if work else 0):
         most, least = max(totals, key=totals.__getitem__), min(totals, key=totals.__getitem__)
         gap = totals[most] - totals[least]
@@ -143,8 +141,8 @@ def relieved(table: RoutingTable, work: Mapping[Incarnation, Work]) -> Relief:
     return Relief(tuple(owners), max(totals.values(), default=0.0))
 
 
-def _weighed(owned: list[KeyGroup], load: WorkerLoad, keyed: float) -> list[tuple[float, KeyGroup]]:
+def _weighed(owned: list[KeyGroup], work: Work) -> list[tuple[float, KeyGroup]]:
     """Key groups with the part of the worker's time that each takes, ascending."""
-    shares = dict.fromkeys(owned, load.others / max(1, len(owned) - len(load.heaviest)))
-    shares.update((group, share) for group, share in load.heaviest if group in shares)
-    return sorted((keyed * share, group) for group, share in shares.items())
+    shares = dict.fromkeys(owned, work.others / max(1, len(owned) - len(work.heaviest)))
+    shares.update((group, share) for group, share in work.heaviest if group in shares)
+    return sorted((work.keyed * share, group) for group, share in shares.items())
