@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks.case import Case
 from benchmarks.jobs import JOBS
+from benchmarks.jobs.job import together
 
 SUMS = ("cpu_seconds", "records", "outputs", "grown_bytes")  # added up over the workers of a run
 SLOT = 0.05  # seconds: outputs are counted in steps of this
@@ -178,7 +179,7 @@ def merged(reports: list[dict[str, Any]], launched: float = 0.0) -> dict[str, An
         "start_seconds": first - (launched or float(os.environ.get(LAUNCHED, first))),
         **{name: sum(report[name] for report in reports) for name in SUMS},
         "peak_kib": max(report["peak_kib"] for report in reports),
-        "found": sum(found) if isinstance(found[0], int) else found,
+        "found": together(found),
     }
 
 

@@ -39,9 +39,24 @@ def last_of_each_key(seen: dict[Any, Any], outputs: list[Any]) -> None:
     seen.update(outputs)
 
 
-def digest(seen: dict[Any, Any]) -> int:
-    """A sum over what was seen, so that those of several workers can be added up."""
-    return sum(zlib.crc32(key.encode()) * value for key, value in seen.items())
+def all_seen(seen: dict[Any, Any]) -> dict[Any, Any]:
+    """The last output of each key that this worker gave."""
+    return seen
+
+
+def together(found: list[Any]) -> Any:
+    """What all workers found. Whole numbers are added up. Of last outputs the highest of each key
+    counts, for totals rise and a key that moved was seen by several; a digest is made of them.
+    """
+    if isinstance(found[0], int):
+        return sum(found)
+    if any(not isinstance(value, int) for each in found for value in each.values()):
+        return found
+    last: dict[str, int] = {}
+    for each in found:
+        for key, value in each.items():
+            last[key] = max(value, last.get(key, value))
+    return sum(zlib.crc32(key.encode()) * value for key, value in last.items())
 
 
 @dataclass(frozen=True)
@@ -78,7 +93,7 @@ class Job:
     share: what a worker reads of the input: (records, index, workers).
     gather: what the sink keeps, to be compared with what the plain loop gives: (seen, outputs).
         It is in C, so that looking costs every peer the same little. Values are whole numbers.
-    found: what of it is told at the end; whole numbers are added up over workers.
+    found: what of it is told at the end; see `together`.
     is_plain: its records are made of plain types only, and travel without a codec's help.
     wire: how its records and outputs look on a connection, where that is measured too.
     """
@@ -92,6 +107,6 @@ class Job:
     keys: tuple[int, ...] = (26,)
     share: Callable[[list[Any], int, int], list[Any]] = every
     gather: Callable[[dict[Any, Any], list[Any]], None] = last_of_each_key
-    found: Callable[[dict[Any, Any]], Any] = digest
+    found: Callable[[dict[Any, Any]], Any] = all_seen
     is_plain: bool = True
     wire: Wire | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from benchmarks.jobs.counting import sum_found
 from benchmarks.jobs.job import Job
 
 RECORDS = 1_000_000
@@ -53,4 +54,5 @@ JOB = Job(
     rounds=3,
     keys=(0,),
     gather=add_up,
+    found=sum_found,
 )

@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.case import Case
 from benchmarks.held import Counted, Held, merged, report, source_of
 from benchmarks.jobs import JOBS
+from benchmarks.jobs.job import together
 from benchmarks.workers import address, say, worker_reports
 
 BATCH = 1000
@@ -65,7 +66,7 @@ def run_on_frames(case: Case) -> dict[str, Any]:
         "cpu_seconds": cpu_ended - cpu_began,
         "records": counted.outputs,
         "outputs": counted.outputs,
-        "found": counted.found(),
+        "found": together([counted.found()]),
     }
 
 

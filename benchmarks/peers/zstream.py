@@ -16,6 +16,7 @@ from benchmarks.case import Case
 from benchmarks.connection import Ends
 from benchmarks.held import Counted, Held, merged, report, source_of
 from benchmarks.jobs import JOBS
+from benchmarks.jobs.job import together
 from benchmarks.workers import address, run_all, say
 from zstream import LengthPrefix, Sink, Source, TcpSink, TcpSource, Topology, source
 from zstream import main as zstream_main
@@ -126,7 +127,7 @@ def run_between_connections(case: Case, folder: Path) -> dict[str, Any]:
             worker.wait()
     counted = Counted(case)
     counted.take(ends.outputs())
-    return {**result, "found": counted.found()}
+    return {**result, "found": together([counted.found()])}
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.goals import GOALS, rows
 from benchmarks.jobs import JOBS, counting, market_spread
+from benchmarks.jobs.job import together
 from benchmarks.report import report
 from benchmarks.results import Results
 from benchmarks.spread import added, percentiles, ratios, spread
@@ -142,3 +143,11 @@ def test_the_sum_of_all_counts_is_known() -> None:
     votes = counting.make(7)
     given = [votes[number % 7] for number in range(40)]
     assert sum(counting.JOB.plain(given, {})) == counting.sum_wanted(7, 40)
+
+
+def test_a_key_that_moved_counts_once() -> None:
+    """Two workers gave totals of a: the one that has it now gave the higher ones."""
+    assert together([{"a": 7, "b": 5}, {"a": 3}]) == together([{"a": 7}, {"b": 5}])
+    assert together([{"a": 7}]) != together([{"a": 3}])
+    assert together([2, 3]) == 5
+    assert together([{"1": {"345": 1}}, {}]) == [{"1": {"345": 1}}, {}]
