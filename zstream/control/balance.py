@@ -69,8 +69,9 @@ class Balance:
         """Why key groups should move now, or None."""
         work = work_of(state, reports)
         totals = [one.total for one in work.values()]
-        wanted = (1 - self._gain) * max(totals, default=0.0)
-        if max(totals, default=0.0) < BUSY or sum(totals) > wanted * len(totals):
+        most = max(totals, default=0.0)
+        wanted = (1 - self._gain) * most
+        if most < BUSY or sum(totals) > wanted * len(totals):
             self._uneven_since = None
             return None
         if self._uneven_since is None:
@@ -120,7 +121,7 @@ def relieved(table: RoutingTable, work: Mapping[Incarnation, Work]) -> Relief:
     """Owners by whom the work is spread as evenly as few moves can; the table's own where there is
     nothing to gain. Always from who has most to do to who has least, what halves the gap best.
     """
-    owners = [table.owner(KeyGroup(group)) for group in range(len(table.owners))]
+    owners = table.owner_of_each()
     totals = {worker: one.total for worker, one in work.items()}
     groups = {worker: _weighed(table.groups_of(worker), one) for worker, one in work.items()}
     for _ in range(len(owners) if work else 0):

@@ -219,7 +219,7 @@ class Rescale:
         sizes = self._sizes_told(state, reports)
         if sizes is None:
             return None
-        owners = [state.table.owner(KeyGroup(g)) for g in range(len(state.table.owners))]
+        owners = state.table.owner_of_each()
         leaving = self._leaving
         stayers = [m.incarnation for m in state.people if m.incarnation not in leaving]
         if self.opened.kind == BALANCE:
@@ -252,7 +252,7 @@ class Rescale:
             raise InvariantBroken(f"{self.opened.id} has no plan")
         wave = next_wave(left, self._sizes, config.wave_bytes_max, self._wave_groups)
         before = state.table
-        owners = [before.owner(KeyGroup(group)) for group in range(len(before.owners))]
+        owners = before.owner_of_each()
         for move in wave:
             if owners[move.group] != move.origin:
                 raise InvariantBroken(f"wave moves group {move.group} from who does not own it")
@@ -338,7 +338,7 @@ class Rescale:
             self._mark("leavers' output committed", now)
             gone = {member.incarnation for member in leaving}
             members = tuple(m for m in table.members if m.incarnation not in gone)
-            owners = [table.owner(KeyGroup(group)) for group in range(len(table.owners))]
+            owners = table.owner_of_each()
             without = self._table(Generation(table.generation + 1), members, owners)
             return self._generation(state, without, state.placement, 0, 0)
         return self._end(state, now)

@@ -35,6 +35,10 @@ class RoutingTable:
     def owner(self, group: KeyGroup) -> Incarnation:
         return self.members[self.owners[group]].incarnation
 
+    def owner_of_each(self) -> list[Incarnation]:
+        """By key group, in a new list."""
+        return [self.members[index].incarnation for index in self.owners]
+
     def groups_of(self, incarnation: Incarnation) -> list[KeyGroup]:
         """Key groups that this incarnation owns, ascending."""
         return [
