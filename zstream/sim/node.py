@@ -150,7 +150,7 @@ class SimulatedWorker:
         self._stopped: set[str] = set()  # "paused", "busy"
         self._steps_left: int | None = None
         self._busy = world.busy()
-        self._turned_at = float("inf")
+        self._turned_at = self.now()
 
     # ------------------------------------------------------------ a process's life
 
@@ -281,7 +281,7 @@ class SimulatedWorker:
             return
         arrived, self._inbox = self._inbox, []
         now = self.now()
-        slept = (1.0 - self._busy) * max(0.0, now - self._turned_at)
+        slept = (1.0 - self._busy) * (now - self._turned_at)
         self.driver.waited(self._turned_at, self._turned_at + slept)
         self._turned_at = now
         try:
