@@ -150,8 +150,8 @@ def test_a_joiner_learns_the_table_from_the_hellos() -> None:
     ]
 
 
-def test_a_long_queue_of_held_records_does_not_hold_the_loop() -> None:
-    """Some records a turn; what comes meanwhile stands behind them."""
+def a_hundred_held() -> Several:
+    """Worker 1 has the state of the only key, and a hundred records of it wait; a batch is ten."""
     config = replace(Config(), batch_records_max=10)
     several = Several(lambda s: s.key_by(lambda v: "k").count(), [1, 2], config=config)
     several.switch(generation(1, [1, 2], [2] * 4))
@@ -163,6 +163,12 @@ def test_a_long_queue_of_held_records_does_not_hold_the_loop() -> None:
     several.now += 0.01
     several.report()
     step(several, 2, 1)
+    return several
+
+
+def test_a_long_queue_of_held_records_does_not_hold_the_loop() -> None:
+    """Some records a turn; what comes meanwhile stands behind them."""
+    several = a_hundred_held()
     for turn in range(1, 4):
         several.workers[1].flush(several.now)
         assert len(several.out) == 10 * turn
@@ -174,17 +180,7 @@ def test_a_long_queue_of_held_records_does_not_hold_the_loop() -> None:
 
 def test_held_records_are_applied_faster_than_more_of_them_come() -> None:
     """A key group with most of the records: what comes in a turn is more than a batch."""
-    config = replace(Config(), batch_records_max=10)
-    several = Several(lambda s: s.key_by(lambda v: "k").count(), [1, 2], config=config)
-    several.switch(generation(1, [1, 2], [2] * 4))
-    several.settle()
-    several.workers[1].switch(generation(2, [1, 2], [1] * 4), several.now)
-    several.workers[1].feed("in", list(range(100)))
-    step(several, 1, 2)
-    step(several, 2, 1)
-    several.now += 0.01
-    several.report()
-    step(several, 2, 1)
+    several = a_hundred_held()
     for _ in range(3):
         assert not several.workers[1].progress().installed
         several.workers[1].feed("in", list(range(30)))
