@@ -37,7 +37,7 @@ class Outputs:
         self._writers: dict[str, Writer] = {}
         self._commits: dict[str, deque[Commit]] = {}
         self._prepared_bytes: dict[str, int] = {}  # that are not committed yet
-        self._said: set[str] = set()
+        self._said: dict[str, None] = {}
 
     def open(self) -> None:
         """Open every sink, once; raises ConnectorError."""
@@ -135,9 +135,10 @@ class Outputs:
 
     def _say_waits(self) -> None:
         """Each new thing that is waited for is said once, and again when it comes back."""
-        waits = set(self.waits_for())
-        for text in waits - self._said:
-            self._shell.say("warning", "waits", text, {})
+        waits = dict.fromkeys(self.waits_for())  # in the order of the sinks, not a set's
+        for text in waits:
+            if text not in self._said:
+                self._shell.say("warning", "waits", text, {})
         self._said = waits
 
     def wake_times(self, now: float) -> list[float]:
