@@ -79,6 +79,7 @@ class Config:
     outcomes_kept: int = 64  # ended rescales and requests that are remembered
 
     # Telemetry.
+    slow_after_ms: int = 5000  # what the store or a sink takes longer for is said
     status_interval_ms: int = 1000  # rates and sizes are taken this often
 
     def validate(self) -> Config:

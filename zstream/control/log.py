@@ -49,19 +49,19 @@ class ControlLog:
         self.entries: dict[LogNumber, bytes] = {}  # from the newest base on, to pass on to others
         self._kept = kept
         self._token = 0
-        self._pending: LogOperation | None = None
+        self.pending: LogOperation | None = None  # handed in and not answered yet
         self._append: LogRecord | None = None  # not decided yet
         self._number = LogNumber(0)  # where it was first tried
 
     @property
     def idle(self) -> bool:
         """No operation is under way and no append is undecided."""
-        return self._pending is None and self._append is None
+        return self.pending is None and self._append is None
 
     @property
     def busy(self) -> bool:
         """An operation was handed in and not answered yet."""
-        return self._pending is not None
+        return self.pending is not None
 
     def append(self, record: LogRecord) -> LogOperation:
         """Start to append; `idle` must hold."""
@@ -84,9 +84,9 @@ class ControlLog:
 
     def on_answer(self, answer: LogAnswer) -> Folded:
         """An operation was answered. Answers of given-up operations are folded all the same."""
-        mine = self._pending is not None and answer.token == self._pending.token
+        mine = self.pending is not None and answer.token == self.pending.token
         if mine:
-            self._pending = None
+            self.pending = None
         if answer.outcome in ("failed", "cleaned"):
             return Folded((), LogNumber(0), None, answer.cause)
         return self._fold(answer.records)
@@ -109,7 +109,7 @@ class ControlLog:
         return self._token
 
     def _submit(self, operation: LogOperation) -> LogOperation:
-        self._pending = operation
+        self.pending = operation
         return operation
 
     def _decided(self, found: bool) -> bool | None:

@@ -107,6 +107,13 @@ class Checkpoints:
             self._committed = self._manifest
         return self._committed
 
+    @property
+    def under_way(self) -> dict[str, str]:
+        """What the desk does and a checkpoint or a recovery waits for, by an id of this worker."""
+        kinds = [(token, type(operation)) for token, (operation, _) in self._asked.items()]
+        waited_for = (PartWrite, PartRead, OutputCommit)
+        return {f"desk {token}": _DOING[kind] for token, kind in kinds if kind in waited_for}
+
     def next_timer(self) -> float | None:
         return min((at for at, _, _ in self._again), default=None)
 
@@ -304,15 +311,15 @@ class Checkpoints:
         kind = type(operation).__name__
         if now - self._said_at.get(kind, float("-inf")) >= SAY_SECONDS:
             self._said_at[kind] = now
-            text = f"{_WHAT_FAILS[type(operation)]}: {cause} Trying again."
+            text = f"{_DOING[type(operation)]} failed: {cause} Trying again."
             self._shell.say("warning", "checkpoint_waits", text, {})
 
 
-_WHAT_FAILS: Mapping[type, str] = {
-    PartWrite: "a checkpoint cannot be written",
-    PartRead: "a checkpoint cannot be read",
-    PartsClean: "old checkpoints cannot be deleted",
-    OutputCommit: "output cannot be committed",
+_DOING: Mapping[type, str] = {
+    PartWrite: "writing a checkpoint",
+    PartRead: "reading a checkpoint",
+    PartsClean: "deleting old checkpoints",
+    OutputCommit: "committing output",
 }
 
 

@@ -51,6 +51,7 @@ from zstream.driver.checkpoints import Checkpoints
 from zstream.driver.figures import Figures
 from zstream.driver.outputs import Outputs
 from zstream.driver.partitions import Partitions
+from zstream.driver.waits import Waits
 from zstream.errors import ConnectorError, UserFunctionError, WireError
 from zstream.model.ids import Incarnation, RequestId
 from zstream.model.membership import Member
@@ -138,6 +139,7 @@ class WorkerDriver:
         self._config = config
         self._shell = shell
         self._figures = Figures(config, shell)
+        self._waits = Waits(config, shell)
         self._turns = 0
         self._turned_at = float("inf")
         self._woken_at = float("inf")  # before the first turn nothing has come in
@@ -250,6 +252,7 @@ class WorkerDriver:
             )
         self._guarded(lambda: self.dataflow.flush(now))
         self._guarded(lambda: self.checkpoints.turn(now))
+        self._waits.look(self._under_way(), now)
         self._tell_switches(now)
         self._send_frames(now)
         self._send_link_reports(now)
@@ -306,6 +309,12 @@ class WorkerDriver:
         local = self._figures.local(self, self._pressure, self.agent.planning, now)
         if local is not None:
             self._give(local, now)
+
+    def _under_way(self) -> dict[str, str]:
+        under_way = self.checkpoints.under_way
+        if (operation := self.agent.log.pending) is not None:
+            under_way[f"log {operation.token}"] = "reading or writing the control log"
+        return under_way
 
     def _wake_at(self, now: float) -> float | None:
         times = [max(self.agent.next_timer(), now + TIMER_STEP), self.dataflow.next_timer(now)]
