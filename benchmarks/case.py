@@ -41,7 +41,12 @@ class Case:
         return any(kind == "key_by" for kind, _ in JOBS[self.job].steps)
 
     def share(self, index: int) -> list[Any]:
-        """What one worker reads, made before the clock starts."""
+        """What one worker reads, made before the clock starts.
+
+        Who joins later reads nothing, and to make it would take the processor from the others.
+        """
+        if index >= self.workers:
+            return []
         job = JOBS[self.job]
         records = job.make(self.keys)
         return job.share(records[: self.size or len(records)], index, self.workers)

@@ -46,6 +46,7 @@ def test_a_group_is_shipped_when_all_markers_are_in_and_all_is_settled() -> None
     assert step(several, 2, 3) == [], "the marker of 1 is not in"
     assert several.workers[2].key_groups == {0, 1, 2, 3}
     assert not several.workers[2].progress().installed
+    assert not several.workers[2].is_moving, "it waits for others: sources are read"
     step(several, 1, 2)
     several.now += 0.01
     several.report()
@@ -167,14 +168,16 @@ def a_hundred_held() -> Several:
 
 
 def test_a_long_queue_of_held_records_does_not_hold_the_loop() -> None:
-    """Some records a turn; what comes meanwhile stands behind them."""
+    """Some records a turn; what comes meanwhile stands behind them; sources give way to them."""
     several = a_hundred_held()
     for turn in range(1, 4):
+        assert several.workers[1].is_moving
         several.workers[1].flush(several.now)
         assert len(several.out) == 10 * turn
         assert several.workers[1].next_timer(several.now) == several.now
     several.workers[1].feed("in", [0])
     several.settle()
+    assert not several.workers[1].is_moving
     assert several.out == [(1, count) for count in range(1, 102)]
 
 
@@ -205,12 +208,14 @@ def test_a_large_state_is_shipped_in_chunks_a_bounded_part_a_turn() -> None:
     several.report()
     turns = 0
     while several.workers[1].key_groups:
+        assert several.workers[1].is_moving or not turns, "sources give way"
         before = len(several.workers[1].key_groups)
         kinds = step(several, 1, 2)
         assert len(kinds) > 1
         assert before - len(several.workers[1].key_groups) == 1
         turns += 1
     assert turns == 4
+    assert not several.workers[1].is_moving
     several.settle()
     assert several.workers[2].keys == 40
 

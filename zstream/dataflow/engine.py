@@ -241,7 +241,7 @@ class Dataflow:
 
     def next_timer(self, now: float) -> float:
         """When to come back at the latest: `now` where there is more to do at once, or inf."""
-        if self._migration.is_busy() or self._checkpoint.is_pending():
+        if self.is_moving or self._checkpoint.is_pending():
             return now
         times = [peer.report_at() for peer in self._peers.values()]
         return max(now, min(times, default=float("inf")))
@@ -432,6 +432,13 @@ class Dataflow:
     def is_full(self) -> bool:
         """Whether enough waits for a peer, so that sources must stop here, and nowhere else."""
         return any(peer.send[DATA].is_full for peer in self._peers.values())
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether a key group only waits for this worker's turn to go or to be live: then sources
+        give way, as each batch that is read makes its records wait longer.
+        """
+        return self._migration.is_busy()
 
     def empty(self) -> bool:
         """Whether no record and no state is under way from here or waits here."""

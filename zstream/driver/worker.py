@@ -264,7 +264,9 @@ class WorkerDriver:
 
     def _may_read(self) -> bool:
         """Sources are read while the cluster is up and no worker is at a limit (I5)."""
-        if not self.agent.reading or self.checkpoints.recovering or self.dataflow.is_full:
+        if not self.agent.reading or self.checkpoints.recovering:
+            return False
+        if self.dataflow.is_full or self.dataflow.is_moving:
             return False
         return not self._pressure and not any(self._pressed.values())
 
