@@ -196,15 +196,16 @@ def test_a_full_link_stops_sources_here_long_before_outboxes_stop_them_everywher
     worker = several.workers[1]
     fed = 0
     for _ in range(100):
-        if worker.is_full:
+        if worker.is_full(1.0):
             break
         worker.feed("in", ["x" * 1000] * 100)
         worker.flush(several.now)
         fed += 100 * 1000
-    assert worker.is_full and worker.pressure() == ""
+    assert worker.is_full(1.0) and worker.pressure() == ""
+    assert worker.is_full(0.5)
     assert CONFIG.link_window_bytes_min < fed + 100_000 < 2 * CONFIG.link_window_bytes_min
     several.settle()
-    assert not worker.is_full
+    assert not worker.is_full(1.0)
 
 
 def test_batches_sent_and_applied_add_up_over_the_open_links() -> None:

@@ -428,10 +428,12 @@ class Dataflow:
         waiting = sum(peer.send[DATA].outbox_bytes for peer in self._peers.values())
         return "outboxes" if waiting >= self._config.outbox_bytes_max else ""
 
-    @property
-    def is_full(self) -> bool:
-        """Whether enough waits for a peer, so that sources must stop here, and nowhere else."""
-        return any(peer.send[DATA].is_full for peer in self._peers.values())
+    def is_full(self, share: float) -> bool:
+        """Whether enough waits for a peer, so that sources must stop here, and nowhere else.
+
+        share: of a link's window.
+        """
+        return any(peer.send[DATA].is_full(share) for peer in self._peers.values())
 
     @property
     def is_moving(self) -> bool:

@@ -111,10 +111,11 @@ class SendLink:
         """Whether all was settled, and the receiver told so."""
         return self._told == self.pushed
 
-    @property
-    def is_full(self) -> bool:
-        """Whether as much is under way or waits as passes in the time that a marker may take."""
-        return self.outbox_bytes >= self._window
+    def is_full(self, share: float) -> bool:
+        """Whether so much is under way or waits: this share of what passes in the time that a
+        marker may take.
+        """
+        return self.outbox_bytes >= self._window * share
 
     def report(self) -> LinkSent:
         self._told = self.settled
