@@ -153,11 +153,6 @@ class Agent:
         return self.generation > 0 and self.state.shutdown is None and self._membership.ends is None
 
     @property
-    def rescaling(self) -> bool:
-        """Whether key groups move, or are about to."""
-        return self.state.open is not None
-
-    @property
     def draining(self) -> bool:
         return self.state.shutdown is not None
 

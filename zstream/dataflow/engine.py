@@ -429,10 +429,7 @@ class Dataflow:
         return "outboxes" if waiting >= self._config.outbox_bytes_max else ""
 
     def is_full(self, share: float) -> bool:
-        """Whether enough waits for a peer, so that sources must stop here, and nowhere else.
-
-        share: of a link's window.
-        """
+        """Whether this share of a window waits for a peer: sources stop here, and nowhere else."""
         return any(peer.send[DATA].is_full(share) for peer in self._peers.values())
 
     @property

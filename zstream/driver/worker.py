@@ -68,7 +68,7 @@ from zstream.wire.messages import (
 )
 from zstream.wire.values import Registry
 
-SHARE_WHILE_MOVING = 0.5  # of a link's window: what waits for a marker stands behind all of it
+SHARE_WHILE_MOVING = 0.5  # of a link's window, in a rescale: markers stand behind all of it
 TIMER_STEP = 0.005  # seconds; a timer that could not be served yet is looked at again so soon
 
 
@@ -267,7 +267,7 @@ class WorkerDriver:
         """Sources are read while the cluster is up and no worker is at a limit (I5)."""
         if not self.agent.reading or self.checkpoints.recovering:
             return False
-        share = SHARE_WHILE_MOVING if self.agent.rescaling else 1.0
+        share = SHARE_WHILE_MOVING if self.agent.state.open else 1.0
         if self.dataflow.is_full(share) or self.dataflow.is_moving:
             return False
         return not self._pressure and not any(self._pressed.values())
