@@ -36,7 +36,7 @@ class Waits:
             wait = self._waits.setdefault(name, _Wait(doing, now))
             if not wait.said and now - wait.since >= self._slow:
                 wait.said = True
-                text = f"{doing} has taken {self._slow:g} s so far; records go on meanwhile."
+                text = f"{doing} has taken {self._slow:g} s so far."
                 self._shell.say("warning", "slow", text, {"doing": doing})
         for name in [name for name in self._waits if name not in under_way]:
             wait = self._waits.pop(name)
