@@ -42,5 +42,5 @@ class Waits:
             wait = self._waits.pop(name)
             if wait.said:
                 took = now - wait.since
-                text = f"{wait.doing} took {took:.1f} s."
-                self._shell.say("info", "slow_over", text, {"doing": wait.doing, "seconds": took})
+                text, fields = f"{wait.doing} took {took:.1f} s.", {"seconds": round(took, 4)}
+                self._shell.say("info", "slow_over", text, {"doing": wait.doing, **fields})
