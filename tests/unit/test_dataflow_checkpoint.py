@@ -176,6 +176,29 @@ def test_a_late_barrier_in_the_midst_of_a_wave_is_no_cut() -> None:
     assert rows_of(opened_by_epoch(several.workers[2], 2), several) == {"a": 1, "b": 1}
 
 
+def test_a_barrier_that_comes_after_its_manifest_is_no_cut() -> None:
+    """A joiner switched at the leader's word, and the barrier was under way longer. With a wave the
+    leader says that the epoch has a manifest; the joiner, who had no part in it, must not be asked.
+    """
+    several = Several(counted, [1])
+    several.switch(generation(1, [1], [1] * 4))
+    several.start(2)
+    old, joiner = several.workers[1], several.workers[2]
+    old.cut(RUN, Epoch(5), 0.0)
+    old.flush(0.0)
+    assert old.part(Epoch(5)) is not None
+    old.manifest_appended(Epoch(5))
+    in_it = replace(generation(2, [1, 2], [1] * 4), manifest=Epoch(5))
+    joiner.switch(in_it, several.now)
+    several.settle()
+    assert joiner.take_cuts() == []
+    old.switch(in_it, several.now)
+    several.switch(replace(generation(3, [1, 2], [2] * 4), manifest=Epoch(5)))
+    several.settle()
+    assert joiner.key_groups == {0, 1, 2, 3}
+    assert joiner.cut(RUN, Epoch(6), 0.0), "an epoch that it is in"
+
+
 def test_what_is_written_is_the_state_at_the_cut_a_slice_at_a_time() -> None:
     """States change in place while they are being written, a few bytes each turn."""
     several = alone(gathered, replace(Config(), part_slice_bytes=10))

@@ -259,6 +259,7 @@ class Checkpoint:
             self._told_early[epoch] = self.manifest_appended(epoch)
         else:
             self.put_back()
+        self.newest = max(self.newest, manifest)  # a joiner may see the barrier after this
 
     def put_back(self) -> None:
         """The open epoch, if there is one, counts for nothing here."""
