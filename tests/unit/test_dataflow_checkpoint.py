@@ -265,6 +265,19 @@ def test_a_key_that_is_gone_is_gone_after_a_recovery() -> None:
     assert [record for _, record in after.out] == [("a", [2]), ("b", [1, 2])]
 
 
+def test_a_key_that_went_is_not_taken_for_one_that_changed() -> None:
+    """Where all keys have changed since the cut, changes are noted no more. Here as many keys are
+    noted as there are, but one of them went, and one that is there has not changed yet.
+    """
+    several = alone(gathered)
+    worker = several.workers[1]
+    worker.feed("in", [("a", 1), ("b", 1), ("c", 1)])
+    written(worker, 1)
+    worker.feed("in", [("a", 2), ("a", "drop"), ("b", 2)])
+    worker.feed("in", [("b", 3), ("c", 2)])
+    assert rows_of(written(worker, 2), several) == {"a": None, "b": [1, 2, 3], "c": [1, 2]}
+
+
 def test_bytes_written_follow_the_change() -> None:
     """100,000 keys of which one in a hundred changes: the part is about a hundredth of a full one,
     and what compaction adds is bounded: one in 64 of the groups that have changed.

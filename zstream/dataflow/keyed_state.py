@@ -7,7 +7,8 @@
 The operator's loop writes each state to the first two. Each dict that is reached for at random
 costs as much as the rest of the loop once there are a million keys, and to write twice what was
 just read is cheap: so there are no layers to look through, and nothing to be merged. Before the
-first cut current and recent are one dict.
+first cut current and recent are one dict. Where there are few keys all of them are recent soon;
+then what recent says of them is left as it is, and made up for before somebody reads it.
 
 While an epoch is written nothing that is frozen changes: a state that the next batch may change in
 place is copied first, and the copy goes on living. States of plain types cannot be changed in
@@ -33,14 +34,17 @@ from zstream.wire.values import Registry
 
 SAMPLED_STATES = 32  # encoded for an estimate of all
 SAMPLED_STATES_OF_GROUP = 4  # the same for one key group: a plan asks for all groups at once
+FEW_KEYS = 10_000  # whose states are made up for in less than a millisecond
 
 Refuse = Callable[[CannotTravel, Any, Any], None]
 
 
 class KeyedState:
-    """States by key. The operator's own loop reads `current` and writes to it and to `recent`;
-    keys that had no state go into `new`. `place` ends the batch; all else is for between batches.
+    """States by key. The operator's own loop reads `current` and writes to it and, if `notes` says
+    so, to `recent`; keys that had no state go into `new`. `place` ends the batch; all else is for
+    between batches.
 
+    notes: whether the loop writes to `recent`, too. Else they are one, or `recent` has all keys.
     writing: what the open epoch still has to write; None when none is open.
     is_here: whether records of a key group may come here, asked when its first key comes.
     """
@@ -50,6 +54,7 @@ class KeyedState:
     ) -> None:
         self.current: dict[Any, Any] = {}
         self.recent = self.current
+        self.notes = False
         self.new: list[Any] = []
         self.frozen: dict[Any, Any] = {}  # None for a key that went since the cut
         self.writing: Writing | None = None
@@ -62,6 +67,7 @@ class KeyedState:
         self._recent_groups: list[int] = []  # of the keys in `recent`, in order; the last may lack
         self._frozen_groups: list[int] = []
         self._is_changed_in_place = False
+        self._has_dead = False  # keys in `recent` that are not in `current`
 
     def __len__(self) -> int:
         return sum(map(len, self._keys_of.values()))
@@ -114,6 +120,8 @@ class KeyedState:
         if self.is_tracked and (count := len(self.recent) - len(self._recent_groups)):
             keys = list(islice(reversed(self.recent), count))
             self._recent_groups.extend(map(self._group_of.__getitem__, reversed(keys)))
+        if self.notes and not self._has_dead and len(self.recent) == len(self.current) <= FEW_KEYS:
+            self.notes = False
 
     def failed(self, key: Any) -> None:
         """A step raised: it may have changed the key's state in place before."""
@@ -154,12 +162,14 @@ class KeyedState:
     def track(self) -> None:
         """Know from here on what changes."""
         if not self.is_tracked:
-            self.recent = {}
+            self.recent, self.notes = {}, True
 
     def freeze(self, bases: Iterable[int]) -> None:
         """The cut: what changed is to be written, and these key groups whole."""
         self.track()
+        self._make_up()
         self.frozen, self.recent = self.recent, {}
+        self._has_dead = False
         self._frozen_groups, self._recent_groups = self._recent_groups, []
         self._gone_before, self._gone = self._gone, {}
         self.writing = Writing(
@@ -184,7 +194,9 @@ class KeyedState:
 
     def put_back(self) -> None:
         """The epoch counts for nothing: what it was to write belongs to the next one."""
+        self._make_up()
         self.writing = None
+        self._has_dead = True  # maybe
         self._frozen_groups.extend(
             group
             for key, group in zip(self.recent, self._recent_groups, strict=True)
@@ -219,6 +231,7 @@ class KeyedState:
         if self.is_tracked:
             changed = list(filter(self.recent.__contains__, keys))
             self.recent.update(zip(changed, repeat(None)))  # its order counts: nothing is removed
+            self._has_dead = True
         changed += self._gone.pop(group, ())
         try:
             return self._packed(keys, states), changed
@@ -250,6 +263,7 @@ class KeyedState:
 
     def put(self, groups: list[int], keys: list[Any], states: list[Any]) -> None:
         """Rows as a checkpoint has them: None is the state of a key that is gone."""
+        self._make_up()
         if any(map(is_, states, repeat(None))):
             for group, key, state in zip(groups, keys, states, strict=True):
                 if state is None and self.current.pop(key, None) is not None:
@@ -266,6 +280,7 @@ class KeyedState:
     def clear(self) -> None:
         """Forget everything."""
         self.current = self.recent = {}
+        self.notes = self._has_dead = False
         self.new.clear()
         self.frozen = {}
         self._recent_groups, self._frozen_groups = [], []
@@ -314,6 +329,8 @@ class KeyedState:
                     f"a record came for key group {group}, which this worker neither holds nor owns"
                 )
         self._put_keys(groups, self.new)
+        if self.is_tracked and not self.notes:
+            self.recent.update(zip(self.new, map(self.current.get, self.new), strict=True))
         if self._gone:
             for key, group in zip(self.new, groups, strict=True):
                 if group in self._gone:
@@ -331,9 +348,16 @@ class KeyedState:
         """The key has no state any more. In dicts whose order counts, None takes its place."""
         self.current.pop(key, None)
         if self.is_tracked:
+            self._has_dead = True
             for layer in (self.recent, self.frozen):
                 if key in layer:
                     layer[key] = None
+
+    def _make_up(self) -> None:
+        """Say in `recent` what the loop did not; it does from here on."""
+        if self.is_tracked and not self.notes:
+            self.recent.update(self.current)
+            self.notes = True
 
     def _copied(self, keys: list[Any], states: list[Any], refuse: Refuse) -> list[Any]:
         copied = self._registry.unpack_column

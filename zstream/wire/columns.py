@@ -18,7 +18,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from itertools import chain, islice, repeat
-from operator import attrgetter, itemgetter, methodcaller
+from operator import attrgetter, methodcaller
 from typing import Any
 from uuid import UUID
 
@@ -39,6 +39,14 @@ _NODES_WORTH = 8  # so many columns are made for few items; more only where item
 
 _lengths = partial(map, len)
 _values = methodcaller("values")  # an OrderedDict's order is not that of dict.values
+
+
+def kinds_in(column: Column) -> set[type]:
+    """The types of a column. Mostly it is one, and to count that is faster than to make a set."""
+    kinds = list(map(type, column))
+    if kinds and kinds.count(kinds[0]) == len(kinds):
+        return {kinds[0]}
+    return set(kinds)
 
 
 def split_union(items: Column, kinds: Sequence[Hashable]) -> Split:
@@ -85,7 +93,7 @@ def _worth_columns(items: Column) -> bool:
 def _split_tuples(items: Column) -> Split:
     """Tuples of one length become a column for each place."""
     if _worth_columns(items):
-        return PAIRED, None, [list(map(itemgetter(at), items)) for at in range(len(items[0]))]
+        return PAIRED, None, list(map(list, zip(*items, strict=True)))
     return TUPLE, list(_lengths(items)), [list(chain.from_iterable(items))]
 
 
@@ -146,9 +154,9 @@ def _join_mappings(head: list[Any], parts: list[Column]) -> Column:
 def _split_dicts(items: Column) -> Split:
     """Dicts with the same str keys in the same order (JSON records) become columns of values."""
     if _worth_columns(items):
-        names, *others = set(map(tuple, items))
-        if not others and set(map(type, chain.from_iterable(items))) == {str}:
-            return RECORDS, list(names), list(map(list, zip(*map(_values, items), strict=True)))
+        names, all_names = list(items[0]), list(chain.from_iterable(items))
+        if all_names == names * len(items) and kinds_in(all_names) == {str}:
+            return RECORDS, names, list(map(list, zip(*map(_values, items), strict=True)))
     return _split_mappings("dict", items)
 
 

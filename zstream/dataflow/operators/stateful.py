@@ -80,12 +80,13 @@ class StatefulMap:
     def _apply(self, rows: Iterator[tuple[Any, Any, Any]], outputs: list[Any]) -> None:
         """Take rows off the iterator until it is empty or user code raises."""
         step, initial, convert = self._step, self._initial, self._convert
-        current, recent = self.state.current, self.state.recent
+        current, recent, notes = self.state.current, self.state.recent, self.state.notes
         append, is_new = outputs.append, self.state.new.append
+        kind_of, pair = type, tuple  # names of this function are found faster than those of Python
         kind: type | None = None  # of the state before, if states of this type may stay unseen
         for key, before, value in rows:
             result = step(initial() if before is None else before, value)
-            if type(result) is not tuple and not isinstance(result, tuple):
+            if kind_of(result) is not pair and not isinstance(result, tuple):
                 raise self._no_pair(result)
             try:
                 state, output = result
@@ -93,8 +94,10 @@ class StatefulMap:
                 raise self._no_pair(result) from None
             if convert is not None:
                 output = convert(output)
-            if type(state) is kind:
-                current[key] = recent[key] = state
+            if kind_of(state) is kind:
+                current[key] = state
+                if notes:
+                    recent[key] = state
                 if before is None:
                     is_new(key)
             else:

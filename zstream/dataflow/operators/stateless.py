@@ -16,6 +16,7 @@ from zstream.dataflow.errors import OperatorErrors, call_each
 from zstream.errors import TopologyError
 from zstream.model.batch import Batch
 from zstream.model.keys import KEY_TYPES, KeyGroups, key_bytes
+from zstream.wire.columns import kinds_in
 
 Push = Callable[[Batch], None]
 Function = Callable[..., Any]
@@ -235,7 +236,7 @@ class KeyBy:
             keys, failed = call_each(self._function, batch, self._errors)
             left = kept(batch, failed)
             batch = Batch(left.values, keys, left.times)
-        kinds = set(map(type, batch.keys or ()))
+        kinds = kinds_in(batch.keys or [])
         if not kinds <= KEY_TYPES:
             # 1.0 == 1, so the cache of key groups alone would take a float for the int it equals.
             check = self._group_of if kinds <= self._types else self._checked
