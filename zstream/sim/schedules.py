@@ -26,6 +26,7 @@ __all__ = ["KINDS", "Ended", "Schedule"]
 
 END_OF_INPUT = "end-of-input"  # how a shutdown is called that nobody asked for
 PATIENCE = 60.0  # virtual seconds after the storm; by then everything must have ended
+TOLD_SECONDS = 10.0  # virtual; who joins via somebody that waits, too, learns of the end after him
 LOOK_SECONDS = 0.02  # virtual; how often it is looked whether something has ended
 WORKERS_MAX = 5  # that a cluster starts with
 
@@ -164,6 +165,8 @@ class Schedule:
             return False
         self._asked_in = self.truth.state.run
         self._shutdown = None
+        waiting = len(cluster.alive) - len(self._members())
+        deadline += waiting * TOLD_SECONDS
         return self._until(deadline, "all workers to end", self._all_ended)
 
     def _until(self, deadline: float, what: str, done: Callable[[], bool]) -> bool:
