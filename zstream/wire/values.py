@@ -44,6 +44,7 @@ from zstream.wire.columns import (
 )
 
 LEVELS_MAX = 100  # of nodes, each two deep for msgpack, which stops at 511
+LOOKS_AFTER_A_MIX = 100  # so what comes mixed is seldom packed in vain first
 _LEVELS_BEFORE_LOOKING = 4  # what contains itself grows with each level: look early
 _BIG_INT = 1  # msgpack extension type: an int over 64 bits, little-endian, signed
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
@@ -125,6 +126,7 @@ class Registry:
     def __init__(self) -> None:
         self._forms: dict[str, ClassForm | EnumForm] = {}
         self._splitters: dict[type, Callable[[Column], Split]] = dict(SPLITTERS)
+        self._mixed = 0  # for so many columns it is looked at each value, because in one they mixed
 
     def register(self, cls: type) -> None:
         """Let objects of a class travel. Doing it again is harmless.
@@ -174,8 +176,11 @@ class Registry:
     def pack_column(self, values: list[Any]) -> bytes:
         """A list of values as bytes; much cheaper than packing them one by one."""
         column = list(values)
-        with suppress(Exception):  # whatever it was, who looks at each value finds it again
-            return _packed(self._encode(column, 0, looks=False))
+        self._mixed -= 1
+        if self._mixed < 0:
+            with suppress(Exception):  # whatever it was, who looks at each value finds it again
+                return _packed(self._encode(column, 0, looks=False))
+            self._mixed = LOOKS_AFTER_A_MIX
         try:
             return _packed(self._encode(column, 0, looks=True))
         except _Stuck as stuck:
