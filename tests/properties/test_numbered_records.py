@@ -140,7 +140,7 @@ class Inlet:
 
     def carry_down(self, program: Program, n: int) -> None:
         for _ in range(min(n, len(program.down))):
-            program.offering.on_message(program.down.popleft())
+            program.offering.on_message(program.down.popleft(), 0.0)
 
     def post(self) -> None:
         outbox, self.book.outbox = self.book.outbox, []

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import zmq
 
-from zstream.client import Producer
+from zstream.client import Producer, offering
 from zstream.client.offering import Offering
 from zstream.config import Config
 from zstream.connectors import zmq_producers
@@ -256,8 +256,11 @@ def test_the_wrong_name_of_a_source_is_refused() -> None:
         producer.send(b"1")
 
 
-def test_a_source_that_lost_its_checkpoints_is_said_and_nothing_is_lost_silently() -> None:
+def test_a_source_that_lost_its_checkpoints_is_said_and_nothing_is_lost_silently(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A cluster that was started anew asks for what was acknowledged and let go."""
+    monkeypatch.setattr(offering, "BEHIND_SECONDS", 0.6)
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(reading())
         address = first.address
@@ -294,14 +297,41 @@ def test_a_source_that_has_more_than_was_ever_sent_is_said() -> None:
 
 def test_a_source_that_acknowledges_what_it_was_not_sent_again_does_no_harm() -> None:
     """After it went back; ours does not, another one might."""
-    offering = Offering("prices", "desk", 1)
-    offering.on_message(encode(SourceState(1, 1, 0, 10_000)))
+    kept = Offering("prices", "desk", 1)
+    kept.on_message(encode(SourceState(1, 1, 0, 10_000)), 0.0)
     for record in numbered(1, 4):
-        offering.add(record)
-    offering.on_message(encode(SourceState(2, 1, 3, 10_000)))
-    offer = offering.next_offer()
+        kept.add(record)
+    kept.on_message(encode(SourceState(2, 1, 3, 10_000)), 0.0)
+    offer = kept.next_offer()
     assert offer is not None
     assert (offer.first, offer.records) == (4, [b"4"])
+
+
+def test_a_source_of_before_that_answers_for_a_moment_does_no_harm() -> None:
+    """Worker a reads the source and stands still; b takes over and acknowledges more; b dies, and
+    a, which wakes, is who listens. It asks for what is safe, until it learns that it is out.
+    """
+    kept = Offering("prices", "desk", 1)
+    kept.on_message(encode(SourceState(1, 1, 0, 10_000)), 0.0)
+    for record in numbered(1, 8):
+        kept.add(record)
+    kept.on_message(encode(SourceState(70, 1, 0, 10_000)), 5.0)
+    while (offer := kept.next_offer()) is not None:
+        kept.sent(offer)
+    kept.on_message(encode(SourceState(70, 1, 6, 10_000)), 6.0)
+    for now in (7.0, 7.5):
+        kept.on_message(encode(SourceState(2, 3, 2, 10_000)), now)
+    assert (kept.fault, kept.acknowledged) == (None, 6)
+    kept.on_message(encode(SourceState(70, 1, 7, 10_000)), 8.0)
+    assert kept.acknowledged == 7, "what b said comes late, and counts"
+    kept.on_message(encode(SourceState(900, 8, 7, 10_000)), 60.0)
+    offer = kept.next_offer()
+    assert offer is not None
+    assert (offer.attempt, offer.first, offer.records) == (900, 8, [b"8"])
+    kept.on_message(encode(SourceState(2, 3, 2, 10_000)), 61.0)
+    assert kept.fault is None, "that it was so before does not count any more"
+    kept.on_message(encode(SourceState(2, 3, 2, 10_000)), 71.0)
+    assert "asks for record 3" in str(kept.fault)
 
 
 def test_rubbish_is_refused_and_the_source_goes_on(caplog: pytest.LogCaptureFixture) -> None:

@@ -17,6 +17,8 @@ from zstream.wire.outside import (
     weight,
 )
 
+BEHIND_SECONDS = 10.0  # so long a source may ask for what is safe before that is a fault
+
 
 class Offering:
     """Belongs to one producer. session: when the program was started, in nanoseconds.
@@ -40,6 +42,7 @@ class Offering:
         self._next = 1  # the number to be offered next
         self._sent_bytes = 0  # in this attempt
         self._allowed_bytes = 0
+        self._behind_since = float("inf")  # the source has asked for what is safe since then
 
     @property
     def last(self) -> int:
@@ -70,8 +73,10 @@ class Offering:
         self._next = offer.first + len(offer.records)
         self._sent_bytes += weight(offer.records)
 
-    def on_message(self, data: bytes) -> None:
-        """What the source said. Sets `fault` when this producer cannot go on."""
+    def on_message(self, data: bytes, now: float) -> None:
+        """What the source said. Sets `fault` when this producer cannot go on. now: monotonic
+        seconds.
+        """
         try:
             message = decode(data)
         except WireError as error:
@@ -80,14 +85,14 @@ class Offering:
         if isinstance(message, Refusal):
             self._fail(Refused(message.code, message.says, message.do))
         elif isinstance(message, SourceState):
-            self._on_state(message)
+            self._on_state(message, now)
 
     def _offer_of(self, records: list[bytes]) -> Offer:
         return Offer(
             self._source, self._producer, self._session, self._attempt, self._next, records
         )
 
-    def _on_state(self, state: SourceState) -> None:
+    def _on_state(self, state: SourceState, now: float) -> None:
         self.is_held_back = not state.attempt
         if self.is_held_back:
             self._attempt = 0
@@ -95,7 +100,7 @@ class Offering:
         if self.resume_from is None:
             self.resume_from = self._next = state.resume_from
             self.acknowledged = state.resume_from - 1
-        if state.attempt != self._attempt and not self._begin(state):
+        if state.attempt != self._attempt and not self._begin(state, now):
             return
         self._allowed_bytes = max(self._allowed_bytes, state.bytes_allowed)
         if state.acknowledged > self.last:
@@ -107,25 +112,35 @@ class Offering:
             self.acknowledged = state.acknowledged
             self._next = max(self._next, self.acknowledged + 1)
 
-    def _begin(self, state: SourceState) -> bool:
-        """A new attempt; False when what it asks for is not here."""
+    def _begin(self, state: SourceState, now: float) -> bool:
+        """A new attempt; False when what it asks for is not here.
+
+        A worker that stood still, was taken for dead and wakes may ask for what is safe, until it
+        learns that somebody else reads the source. So it is seen whether that lasts.
+        """
         if state.resume_from <= self.acknowledged:
-            self._fail(
-                ConnectorError(
-                    f"source {self._source} asks for record {state.resume_from:,} of producer "
-                    f"{self._producer}, which was acknowledged and is not kept any more: kept is "
-                    f"what follows {self.acknowledged:,}. The cluster lost its checkpoints, or was "
-                    "started anew without them. Start this program anew from where the source is."
-                )
-            )
+            self._behind_since = min(self._behind_since, now)
+            if now >= self._behind_since + BEHIND_SECONDS:
+                self._fail_for_what_is_gone(state.resume_from)
             return False
         if state.resume_from > self.last + 1:
             self._fail_for_others(state.resume_from - 1)
             return False
+        self._behind_since = float("inf")
         self._attempt = state.attempt
         self._next = state.resume_from
         self._sent_bytes = self._allowed_bytes = 0
         return True
+
+    def _fail_for_what_is_gone(self, number: int) -> None:
+        self._fail(
+            ConnectorError(
+                f"source {self._source} asks for record {number:,} of producer {self._producer}, "
+                "which was acknowledged and is not kept any more: kept is what follows "
+                f"{self.acknowledged:,}. The cluster lost its checkpoints, or was started anew "
+                "without them. Start this program anew from where the source is."
+            )
+        )
 
     def _fail_for_others(self, number: int) -> None:
         self._fail(

@@ -252,7 +252,7 @@ class Producer:
             return False
         with self._changed:
             while data is not None:
-                self._offering.on_message(data)
+                self._offering.on_message(data, time.monotonic())
                 data = self._socket.receive()
             self._changed.notify_all()
         return True
