@@ -342,6 +342,8 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: msgpack.Timestamp(1), "a msgpack.ext.Timestamp"),
     (lambda: {"a": [bytearray(1)]}, "a bytearray cannot be moved to another worker. Make it"),
     (lambda: (1, memoryview(b"")), "a memoryview cannot be moved to another worker"),
+    (lambda: [b"", bytearray(1)], "a bytearray cannot be moved to another worker. Make it"),
+    (lambda: [1, msgpack.Timestamp(1)], "a msgpack.ext.Timestamp"),
     (Ballot, "class Ballot is not a dataclass and not marked @zstream.record (test_wire"),
     (lambda: Vote("a", Ballot()), "the field votes: class Ballot is not a dataclass"),
     (Votes, "class Votes is a subclass of dict (test_wire_values.py:"),

@@ -18,7 +18,6 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import PurePath
 from typing import Any, TypeVar, overload
@@ -44,7 +43,6 @@ from zstream.wire.columns import (
 )
 
 LEVELS_MAX = 100  # of nodes, each two deep for msgpack, which stops at 511
-LOOKS_AFTER_A_MIX = 100  # so what comes mixed is seldom packed in vain first
 _LEVELS_BEFORE_LOOKING = 4  # what contains itself grows with each level: look early
 _BIG_INT = 1  # msgpack extension type: an int over 64 bits, little-endian, signed
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
@@ -126,7 +124,6 @@ class Registry:
     def __init__(self) -> None:
         self._forms: dict[str, ClassForm | EnumForm] = {}
         self._splitters: dict[type, Callable[[Column], Split]] = dict(SPLITTERS)
-        self._looks_left = 0  # columns of which each value is looked at, after one that was mixed
 
     def register(self, cls: type) -> None:
         """Let objects of a class travel. Doing it again is harmless.
@@ -175,15 +172,8 @@ class Registry:
 
     def pack_column(self, values: list[Any]) -> bytes:
         """A list of values as bytes; much cheaper than packing them one by one."""
-        column = list(values)
-        if self._looks_left:
-            self._looks_left -= 1
-        else:
-            with suppress(Exception):  # whatever it was, who looks at each value finds it again
-                return _packed(self._encode(column, 0, looks=False))
-            self._looks_left = LOOKS_AFTER_A_MIX
         try:
-            return _packed(self._encode(column, 0, looks=True))
+            return _packed(self._encode(list(values), 0))
         except _Stuck as stuck:
             raise CannotTravel(stuck.says()) from stuck.__cause__
         except RecursionError:
@@ -205,12 +195,7 @@ class Registry:
 
     # ------------------------------------------------------------ the tree
 
-    def _encode(self, column: Column, level: int, *, looks: bool) -> list[Any]:
-        """looks: at each value; else a column that begins with a scalar is taken for one of
-        scalars, and msgpack says when it is not. To look takes as long as msgpack does (ADR 0012).
-        """
-        if not looks and column and type(column[0]) in PLAIN_TYPES:
-            return [PLAIN, column, []]
+    def _encode(self, column: Column, level: int) -> list[Any]:
         kinds = kinds_in(column)
         if kinds <= PLAIN_TYPES:
             return [PLAIN, column, []]
@@ -220,7 +205,7 @@ class Registry:
         nodes = []
         for at, part in enumerate(parts):
             try:
-                nodes.append(self._encode(part, level + 1, looks=looks))
+                nodes.append(self._encode(part, level + 1))
             except _Stuck as stuck:
                 if code == CLASS:
                     stuck.fields.append(head[2][at])
@@ -310,9 +295,7 @@ def _packed(node: list[Any]) -> bytes:
 
 
 def _pack_big_int(value: Any) -> msgpack.ExtType:
-    """msgpack calls this for what it cannot pack: an int over 64 bits, or what is no scalar."""
-    if type(value) is not int:
-        raise TypeError("a column is not one of scalars")
+    """msgpack calls this for the one thing left that it cannot pack: an int over 64 bits."""
     length = value.bit_length() // 8 + 1
     return msgpack.ExtType(_BIG_INT, value.to_bytes(length, "little", signed=True))
 
