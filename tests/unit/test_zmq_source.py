@@ -324,6 +324,8 @@ def test_a_source_of_before_that_answers_for_a_moment_does_no_harm() -> None:
     assert (kept.fault, kept.acknowledged) == (None, 6)
     kept.on_message(encode(SourceState(70, 1, 7, 10_000)), 8.0)
     assert kept.acknowledged == 7, "what b said comes late, and counts"
+    kept.on_message(encode(SourceState(2, 3, 2, 10_000)), 30.0)
+    assert kept.fault is None, "b was heard in between"
     kept.on_message(encode(SourceState(900, 8, 7, 10_000)), 60.0)
     offer = kept.next_offer()
     assert offer is not None

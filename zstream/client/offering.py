@@ -102,6 +102,7 @@ class Offering:
             self.acknowledged = state.resume_from - 1
         if state.attempt != self._attempt and not self._begin(state, now):
             return
+        self._behind_since = float("inf")
         self._allowed_bytes = max(self._allowed_bytes, state.bytes_allowed)
         if state.acknowledged > self.last:
             self._fail_for_others(state.acknowledged)
@@ -126,7 +127,6 @@ class Offering:
         if state.resume_from > self.last + 1:
             self._fail_for_others(state.resume_from - 1)
             return False
-        self._behind_since = float("inf")
         self._attempt = state.attempt
         self._next = state.resume_from
         self._sent_bytes = self._allowed_bytes = 0
