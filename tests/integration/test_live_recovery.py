@@ -277,7 +277,7 @@ def key_of(worker: int, workers: int) -> str:
     """A key that the first generation gives to this one of so many workers."""
     groups = KeyGroups(1024)
     keys = (f"key{number:03d}" for number in range(200))
-    return next(key for key in keys if groups[key] % workers == worker)
+    return next(key for key in keys if groups.of([key])[0] % workers == worker)
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -13,6 +13,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.numbered_keys import ByRemainder
 from zstream.dataflow.keyed_state import KeyedState
 from zstream.errors import CannotTravel
 from zstream.model.ids import KeyGroup
@@ -47,7 +48,7 @@ class Model:
 
     def __init__(self, in_place: bool) -> None:
         self.in_place = in_place
-        self.state = KeyedState({key: key % GROUPS for key in KEYS}, Registry(), lambda group: True)
+        self.state = KeyedState(ByRemainder(GROUPS), Registry(), lambda group: True)
         self.state.track()
         self.whole = set(range(GROUPS))  # in no manifest yet
         self.stored: dict[int, list[int]] = {}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 
+from tests.numbered_keys import ByRemainder
 from zstream.dataflow.loads import HEAVIEST, Loads
 
-GROUPS = {number: number for number in range(1000)}
+GROUPS = ByRemainder(1000)
 
 
 def test_shares_are_those_of_the_records() -> None:

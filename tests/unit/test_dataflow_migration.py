@@ -259,13 +259,14 @@ def test_a_record_for_a_group_that_is_nowhere_near_is_a_bug() -> None:
 def test_what_is_being_filled_counts_as_sent_before_the_ship() -> None:
     """A record and the last marker come in one turn: its output has to be settled first, too."""
     several = Several(lambda s: counted(s).key_by(lambda pair: "to-3").map(str), [1, 2, 3])
-    groups = KeyGroups(4)
-    first = next(letter for letter in "abcdefgh" if groups[letter] != groups["to-3"])
-    owners = [3 if group == groups["to-3"] else 2 for group in range(4)]
+    letters = [*"abcdefgh", "to-3"]
+    group_of = dict(zip(letters, KeyGroups(4).of(letters), strict=True))
+    first = next(letter for letter in letters if group_of[letter] != group_of["to-3"])
+    owners = [3 if group == group_of["to-3"] else 2 for group in range(4)]
     several.switch(generation(1, [1, 2, 3], owners))
     several.settle()
     several.workers[1].feed("in", [first])
-    after = [1 if group == groups[first] else owner for group, owner in enumerate(owners)]
+    after = [1 if group == group_of[first] else owner for group, owner in enumerate(owners)]
     several.switch(generation(2, [1, 2, 3], after))
     held_back = several.frames(1, 2)
     for sender, receiver in ((2, 1), (2, 3), (3, 1), (3, 2), (1, 3)):
@@ -275,7 +276,7 @@ def test_what_is_being_filled_counts_as_sent_before_the_ship() -> None:
     for frame in held_back:
         several.workers[2].receive(frame, several.now)
     several.workers[2].flush(several.now)
-    assert groups[first] in several.workers[2].key_groups, "its output is not settled"
+    assert group_of[first] in several.workers[2].key_groups, "its output is not settled"
     several.settle()
-    assert groups[first] in several.workers[1].key_groups
+    assert group_of[first] in several.workers[1].key_groups
     assert several.out == [(3, str((first, 1)))]

@@ -9,12 +9,13 @@ from decimal import Decimal
 from enum import Enum, Flag, IntEnum
 from typing import Any, NamedTuple
 from uuid import UUID
+from zlib import crc32
 
 import pytest
 
 from zstream.errors import CannotTravel
 from zstream.model import keys
-from zstream.model.keys import KeyGroups, key_bytes, wire_name
+from zstream.model.keys import KeyGroups, key_bytes, mixed, wire_name
 
 
 class Level(IntEnum):
@@ -181,36 +182,55 @@ def test_a_tuple_without_end_is_refused() -> None:
 def test_key_groups_never_change() -> None:
     """The rule that every worker and every version shares: these stand for ever."""
     groups = KeyGroups(1024)
-    assert [groups["a"], groups["b"], groups[1]] == [114, 330, 514]
-    assert groups[Place(1, "a")] == groups[(1, "a")]
-    assert set(map(KeyGroups(8).__getitem__, range(1000))) == set(range(8))
+    assert groups.of(["a", "b", 1]) == [114, 330, 514]
+    assert groups.of([Place(1, "a")]) == groups.of([(1, "a")])
+    assert set(KeyGroups(8).of(range(1000))) == set(range(8))
 
 
 def test_letters_fall_on_all_workers() -> None:
     """Keys that differ in one letter are spread: none of four workers is without a letter."""
+    letters = KeyGroups(1024).of("abcdefghijklmnopqrstuvwxyz")
+    assert {group * 4 // 1024 for group in letters} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("others", [(), (7, b"x", None)])
+def test_key_groups_are_those_of_their_bytes(others: tuple[object, ...]) -> None:
+    """However they are computed: a batch of texts in one go, one with other keys key by key."""
     groups = KeyGroups(1024)
-    assert {groups[letter] * 4 // 1024 for letter in "abcdefghijklmnopqrstuvwxyz"} == {0, 1, 2, 3}
+    texts = ["", "a", "\u00e4", "\ud800", "x" * 1000, "a"]
+    for batch in ([*texts, *others], ["a", "new", *others, ""]):
+        assert groups.of(batch) == [mixed(crc32(key_bytes(key))) % 1024 for key in batch]
 
 
 def test_key_groups_remember_and_forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key is computed once; above the limit all are forgotten, and answers stay the same."""
+    written = []
+
+    def write(key: object) -> bytes:
+        written.append(key)
+        return key_bytes(key)
+
+    monkeypatch.setattr(keys, "key_bytes", write)
     monkeypatch.setattr(keys, "KEYS_CACHED_MAX", 3)
     groups = KeyGroups(1024)
-    answers = [groups[key] for key in "abc"]
-    assert list(groups) == ["a", "b", "c"]
-    assert groups["d"] == KeyGroups(1024)["d"]
-    assert list(groups) == ["d"]
-    assert [groups[key] for key in "abc"] == answers
+    answers = groups.of([1, 2, 3])
+    assert groups.of([3, 2, 1]) == answers[::-1]
+    assert written == [1, 2, 3]
+    assert groups.of([2, 4]) == KeyGroups(1024).of([2, 4])
+    assert groups.of([1, 2, 3]) == answers
+    assert written == [1, 2, 3, *(2, 4), *(2, 4), *(1, 2, 3)]
 
 
 def test_key_groups_refuse_like_key_bytes() -> None:
-    """What cannot be a key raises; what cannot be hashed raises Python's own error."""
+    """What cannot be a key raises; what cannot be hashed raises Python's own error. Nothing of
+    what came with it is answered wrongly later.
+    """
     groups = KeyGroups(8)
     with pytest.raises(CannotTravel):
-        groups[0.5]
+        groups.of(["a", 0.5])
     with pytest.raises(TypeError):
-        groups[["a"]]
-    assert not groups
+        groups.of(["a", ["a"]])
+    assert groups.of(["a"]) == KeyGroups(8).of(["a"])
 
 
 def test_wire_names_never_name_a_module() -> None:

@@ -74,7 +74,7 @@ class Exchange:
     ) -> None:
         self._me = me
         self._config = config
-        self._group_of = groups.__getitem__
+        self._groups = groups
         self._codec = codec
         self._peers = peers
         self._errors = errors
@@ -100,7 +100,7 @@ class Exchange:
             return
         keys = batch.keys
         assert keys is not None, "an exchange by key gets keys"
-        groups = list(map(self._group_of, keys))
+        groups = self._groups.of(keys)
         shape = shape_of(batch)
         own = Filling(shape)
         fillings = [

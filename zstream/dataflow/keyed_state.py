@@ -15,20 +15,23 @@ place is copied first, and the copy goes on living. States of plain types cannot
 place, and are not copied. Of key groups that are written whole, what changes meanwhile is kept as
 it was at the cut.
 
-The keys by group are touched only when a key is new or goes; a migration moves groups, not keys.
+The keys by group (`keys_by_group`) are touched only when a key is new or goes; a migration moves
+groups, not keys.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import compress, filterfalse, islice, repeat, starmap
-from operator import is_
+from operator import is_, not_
 from typing import Any
 
+from zstream.dataflow.keys_by_group import KeysByGroup
 from zstream.dataflow.writing import Writing
 from zstream.errors import CannotTravel, InvariantBroken, WireError
 from zstream.model.ids import KeyGroup
+from zstream.model.keys import KeyGroups
 from zstream.wire.columns import PLAIN_TYPES
 from zstream.wire.values import Registry
 
@@ -50,7 +53,7 @@ class KeyedState:
     """
 
     def __init__(
-        self, group_of: Mapping[Any, int], registry: Registry, is_here: Callable[[int], bool]
+        self, groups: KeyGroups, registry: Registry, is_here: Callable[[int], bool]
     ) -> None:
         self.current: dict[Any, Any] = {}
         self.recent = self.current
@@ -58,10 +61,10 @@ class KeyedState:
         self.new: list[Any] = []
         self.frozen: dict[Any, Any] = {}  # None for a key that went since the cut
         self.writing: Writing | None = None
-        self._group_of = group_of
+        self._groups = groups
         self._registry = registry
         self._is_here = is_here
-        self._keys_of: dict[int, dict[Any, None]] = {}  # a dict, because it keeps the order
+        self._keys = KeysByGroup(self.current)
         self._gone: dict[int, dict[Any, None]] = {}  # by group, keys that went since the cut
         self._gone_before: dict[int, dict[Any, None]] = {}  # those before, not in a manifest yet
         self._recent_groups: list[int] = []  # of the keys in `recent`, in order; the last may lack
@@ -70,7 +73,7 @@ class KeyedState:
         self._has_dead = False  # keys in `recent` that are not in `current`
 
     def __len__(self) -> int:
-        return sum(map(len, self._keys_of.values()))
+        return len(self.current)
 
     def states(self) -> dict[Any, Any]:
         """All keys and their states, in a new dict."""
@@ -119,7 +122,8 @@ class KeyedState:
             self._remember()
         if self.is_tracked and (count := len(self.recent) - len(self._recent_groups)):
             keys = list(islice(reversed(self.recent), count))
-            self._recent_groups.extend(map(self._group_of.__getitem__, reversed(keys)))
+            keys.reverse()
+            self._recent_groups += self._groups.of(keys)
         if self.notes and not self._has_dead and len(self.recent) == len(self.current) <= FEW_KEYS:
             self.notes = False
 
@@ -136,16 +140,13 @@ class KeyedState:
         """The key goes, with its state."""
         if self.new:
             self._remember()
-        group = self._group_of[key]
-        keys = self._keys_of[group]
-        del keys[key]
-        if not keys:
-            del self._keys_of[group]
+        group = self._groups.of((key,))[0]
         if self.is_tracked:
             if self.writing is not None and (state := self.writing.state_of(key)) is not None:
                 self.writing.keep(key, state)
             self._gone.setdefault(group, {})[key] = None
         self._drop(key)
+        self._keys.lose(group)
 
     # ------------------------------------------------------------ epochs
 
@@ -177,8 +178,8 @@ class KeyedState:
             self._frozen_groups,
             self.current,
             self._gone_before,
-            self._keys_of,
-            self._group_of,
+            self._keys.of,
+            self._groups,
             bases,
         )
 
@@ -206,16 +207,15 @@ class KeyedState:
         self.recent, self.frozen = self.frozen, {}
         self._recent_groups, self._frozen_groups = self._frozen_groups, []
         for group, keys in self._gone_before.items():
-            here = self._keys_of.get(group, {})
             gone = self._gone.setdefault(group, {})
-            gone.update((key, None) for key in keys if key not in here)
+            gone.update((key, None) for key in keys if key not in self.current)
         self._gone_before = {}
 
     # ------------------------------------------------------------ key groups that come and go
 
     def groups(self) -> list[KeyGroup]:
         """Key groups that have a key here, ascending."""
-        return [KeyGroup(group) for group in sorted(self._keys_of)]
+        return self._keys.groups()
 
     def take(self, group: KeyGroup, refuse: Refuse) -> tuple[bytes, list[Any]]:
         """The group's rows, packed, and its keys that changed since the last manifest, also those
@@ -225,7 +225,7 @@ class KeyedState:
         the group must not stay behind for it.
         """
         assert self.writing is None, "no key group moves while an epoch is open"
-        keys = list(self._keys_of.pop(group, ()))
+        keys = self._keys.pop(group)
         states = list(map(self.current.pop, keys))
         changed: list[Any] = []
         if self.is_tracked:
@@ -267,15 +267,15 @@ class KeyedState:
         if any(map(is_, states, repeat(None))):
             for group, key, state in zip(groups, keys, states, strict=True):
                 if state is None and self.current.pop(key, None) is not None:
-                    del self._keys_of[group][key]
-                    if not self._keys_of[group]:
-                        del self._keys_of[group]
+                    self._keys.lose(group)
             flags = [state is not None for state in states]
             groups, keys, states = (list(compress(c, flags)) for c in (groups, keys, states))
         for kind in set(map(type, states)):
             self.note(kind)
+        is_new = list(map(not_, map(self.current.__contains__, keys)))
         self.current.update(zip(keys, states, strict=True))
-        self._put_keys(groups, keys)
+        group_of = dict(compress(zip(keys, groups, strict=True), is_new))  # a row may come twice
+        self._keys.add(list(group_of.values()), list(group_of))
 
     def clear(self) -> None:
         """Forget everything."""
@@ -285,26 +285,25 @@ class KeyedState:
         self.frozen = {}
         self._recent_groups, self._frozen_groups = [], []
         self.writing = None
-        self._keys_of.clear()
+        self._keys = KeysByGroup(self.current)
         self._gone, self._gone_before = {}, {}
 
     # ------------------------------------------------------------ figures
 
     def bytes_of(self, group: KeyGroup) -> int:
         """About how large the group's snapshot is, from a few of its states."""
-        keys = self._keys_of.get(group)
-        if not keys:
-            return 0
-        return self._estimate(list(islice(keys, SAMPLED_STATES_OF_GROUP)), len(keys))
+        sample = self._keys.some(group, SAMPLED_STATES_OF_GROUP)
+        return self._estimate(sample, self._keys.count(group)) if sample else 0
 
     def bytes_of_all(self) -> int:
         """About how large all states are, from a sample spread over the key groups."""
-        groups = list(self._keys_of.values())
+        groups = self._keys.groups()
         if not groups:
             return 0
         chosen = groups[:: max(1, len(groups) // SAMPLED_STATES)]
         each = max(1, SAMPLED_STATES // len(chosen))
-        return self._estimate([key for keys in chosen for key in islice(keys, each)], len(self))
+        sample = [key for group in chosen for key in self._keys.some(group, each)]
+        return self._estimate(sample, len(self))
 
     def travelling(self, keys: list[Any], states: list[Any], refuse: Refuse) -> list[Any]:
         """The states, None in the place of each that cannot travel; that one is refused."""
@@ -322,13 +321,13 @@ class KeyedState:
 
     def _remember(self) -> None:
         """Put the new keys to their key groups."""
-        groups = list(map(self._group_of.__getitem__, self.new))
-        for group in set(groups) - self._keys_of.keys():
-            if not self._is_here(group):
+        groups = self._groups.of(self.new)
+        for group in set(groups):
+            if group not in self._keys and not self._is_here(group):
                 raise InvariantBroken(
                     f"a record came for key group {group}, which this worker neither holds nor owns"
                 )
-        self._put_keys(groups, self.new)
+        self._keys.add(groups, self.new)
         if self.is_tracked and not self.notes:
             self.recent.update(zip(self.new, map(self.current.get, self.new), strict=True))
         if self._gone:
@@ -336,13 +335,6 @@ class KeyedState:
                 if group in self._gone:
                     self._gone[group].pop(key, None)
         self.new.clear()
-
-    def _put_keys(self, groups: list[int], keys: list[Any]) -> None:
-        """The keys are here from now on, each in its key group."""
-        for group in set(groups):
-            self._keys_of.setdefault(group, {})
-        keys_of = map(self._keys_of.__getitem__, groups)
-        deque(map(dict.setdefault, keys_of, keys), maxlen=0)
 
     def _drop(self, key: Any) -> None:
         """The key has no state any more. In dicts whose order counts, None takes its place."""

@@ -7,11 +7,11 @@ each standing for its part of the batch, tell what balance needs: which few grou
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any
 
 from zstream.model.ids import KeyGroup
+from zstream.model.keys import KeyGroups
 
 SAMPLES = 4  # of one batch
 STRIDE = 7919  # from sample to sample; a prime, so that periodic input is not always met alike
@@ -25,8 +25,8 @@ class Loads:
     keyed: how many there ever were; from_peers: those of them that other workers sent.
     """
 
-    def __init__(self, group_of: Mapping[Any, int]) -> None:
-        self._group_of = group_of
+    def __init__(self, groups: KeyGroups) -> None:
+        self._groups = groups
         self._records: defaultdict[int, float] = defaultdict(float)
         self._at = 0
         self.keyed = 0
@@ -39,9 +39,10 @@ class Loads:
         if from_peer:
             self.from_peers += count
         samples = min(count, SAMPLES)
-        for _ in range(samples):
-            self._at += STRIDE
-            self._records[self._group_of[keys[self._at % count]]] += count / samples
+        places = [(self._at + STRIDE * turn) % count for turn in range(1, samples + 1)]
+        self._at += STRIDE * samples
+        for group in self._groups.of([keys[place] for place in places]):
+            self._records[group] += count / samples
 
     def shares(self) -> tuple[tuple[tuple[KeyGroup, float], ...], float]:
         """The heaviest key groups, each with its share of all records, and the share of all others

@@ -114,7 +114,7 @@ class Migration:
         self._me = me
         self._config = config
         self._registry = registry
-        self._group_of = groups.__getitem__
+        self._groups = groups
         self._peers = peers
         self._operators = operators
         self._checkpoint = checkpoint
@@ -193,7 +193,7 @@ class Migration:
         """
         if not self._holds:
             return batch
-        groups = list(map(self._group_of, batch.keys or ()))
+        groups = self._groups.of(batch.keys or ())
         if self.live.issuperset(groups):
             return batch
         for row, group in enumerate(groups):

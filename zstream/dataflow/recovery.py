@@ -68,7 +68,7 @@ def _own_rows(
     if entry.route == "keyed":
         assert batch.keys is not None, "records at an entry by key have keys"
         own = set(table.groups_of(me))
-        rows = chosen(batch, [groups[key] in own for key in batch.keys])
+        rows = chosen(batch, list(map(own.__contains__, groups.of(batch.keys))))
         return rows if rows.values else None
     if entry.route == "pinned":
         member = table.named(opened.placement.pinned[entry.name])

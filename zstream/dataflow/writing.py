@@ -13,10 +13,12 @@ not changed (see `keyed_state`), and of what goes the state is kept here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain, compress, islice, repeat
 from operator import is_not
 from typing import Any, NamedTuple
+
+from zstream.model.keys import KeyGroups
 
 
 class Slice(NamedTuple):
@@ -32,9 +34,10 @@ class Slice(NamedTuple):
 
 
 class Writing:
-    """One epoch. frozen, current, gone, keys_of: those of the `KeyedState`, looked at only.
+    """One epoch. frozen, current, gone: those of the `KeyedState`, looked at only.
 
-    groups: the key groups of what is frozen, in its order.
+    groups: the key groups of what is frozen, in its order. keys_of: all keys of a key group, in a
+    new list.
 
     Everything comes in the order of dicts, so the same records give the same parts. Few rows may
     come twice, with the same state.
@@ -46,14 +49,14 @@ class Writing:
         groups: Iterable[int],
         current: Mapping[Any, Any],
         gone: Mapping[int, Collection[Any]],
-        keys_of: Mapping[int, Iterable[Any]],
-        group_of: Mapping[Any, int],
+        keys_of: Callable[[int], list[Any]],
+        groups_of: KeyGroups,
         bases: Iterable[int],
     ) -> None:
         self._frozen = frozen
         self._current = current
         self._keys_of = keys_of
-        self._group_of = group_of
+        self._groups_of = groups_of
         self._kept: dict[Any, Any] = {}
         self._noted: dict[Any, Any] = {}
         self._bases = dict.fromkeys(sorted(bases))
@@ -79,7 +82,7 @@ class Writing:
         """These keys, unchanged since the cut, may change now: remember how they were where that
         is still to be written.
         """
-        groups = map(self._group_of.__getitem__, keys)
+        groups = self._groups_of.of(keys)
         of_bases = list(compress(keys, map(self._bases.__contains__, groups)))
         deque(map(self._noted.setdefault, of_bases, map(self._current.get, of_bases)), maxlen=0)
 
@@ -121,8 +124,7 @@ class Writing:
     def _take_kept(self, count: int) -> Slice:
         rows = [self._kept.popitem() for _ in range(min(count, len(self._kept)))]
         keys = [key for key, _ in rows]
-        groups = [self._group_of[key] for key in keys]
-        return Slice(groups, None, keys, [state for _, state in rows])
+        return Slice(self._groups_of.of(keys), None, keys, [state for _, state in rows])
 
     def _take_bases(self, count: int) -> Slice:
         """Group by group, of the keys that are there now those that were there at the cut."""
@@ -131,7 +133,7 @@ class Writing:
         states: list[Any] = []
         while self._bases and len(keys) < count:
             group = next(iter(self._bases))
-            left = self._of_base = self._of_base or list(self._keys_of.get(group, ()))
+            left = self._of_base = self._of_base or self._keys_of(group)
             some = left[len(keys) - count :]  # the last ones
             del left[len(keys) - count :]
             if not left:

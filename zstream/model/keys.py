@@ -8,9 +8,10 @@ do: it is salted per process for strings.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from enum import Enum, Flag
+from itertools import filterfalse, repeat
 from typing import Any
 from uuid import UUID
 from zlib import crc32
@@ -28,28 +29,38 @@ _ALLOWED = (
 )
 
 
-class KeyGroups(dict[Any, int]):
-    """key -> key group, computed once and remembered: `groups[key]`.
+class KeyGroups:
+    """key -> key group, computed once and remembered: a batch at a time, because what is asked for
+    key by key costs a call for each key that is new.
 
     count: the topology's number of key groups, fixed for its life.
-    Raises CannotTravel for what cannot be a key, and Python's own TypeError for what cannot be
-    hashed. Whatever equals a key seen before has its key group, so `1.0` passes where 1 is known.
     """
 
     def __init__(self, count: int) -> None:
-        super().__init__()
         self._numbers = tuple(range(count))  # one object for each, not one for each key
+        self._known: dict[Any, int] = {}
 
-    def __missing__(self, key: object) -> int:
-        if type(key) is str:  # nearly all are: as below, without two calls
-            crc = crc32(key.encode("utf-8", "surrogatepass"), _CRC_OF_STR)
-        else:
-            crc = crc32(key_bytes(key))
-        group = self._numbers[mixed(crc) % len(self._numbers)]
-        if len(self) >= KEYS_CACHED_MAX:
-            self.clear()
-        self[key] = group
-        return group
+    def of(self, keys: Sequence[Any]) -> list[int]:
+        """The key group of each key.
+
+        Raises CannotTravel for what cannot be a key, and Python's own TypeError for what cannot be
+        hashed. Whatever equals a key seen before has its key group: `1.0` passes where 1 is known.
+        """
+        try:
+            return list(map(self._known.__getitem__, keys))
+        except KeyError:
+            self._learn(keys)
+        return list(map(self._known.__getitem__, keys))
+
+    def _learn(self, keys: Sequence[Any]) -> None:
+        known = self._known
+        new = list(filterfalse(known.__contains__, dict.fromkeys(keys)))
+        if len(known) + len(new) > KEYS_CACHED_MAX:
+            known.clear()
+            new = list(dict.fromkeys(keys))
+        numbers, count = self._numbers, len(self._numbers)
+        groups = [numbers[mixed(crc) % count] for crc in _checksums(new)]
+        known.update(zip(new, groups, strict=True))
 
 
 def mixed(crc: int) -> int:
@@ -63,6 +74,13 @@ def mixed(crc: int) -> int:
     crc ^= crc >> 13
     crc = crc * 0xC2B2AE35 & 0xFFFFFFFF
     return crc ^ crc >> 16
+
+
+def _checksums(keys: list[Any]) -> Iterable[int]:
+    if set(map(type, keys)) == {str}:  # nearly always: what `key_bytes` writes, in C
+        contents = map(str.encode, keys, repeat("utf-8"), repeat("surrogatepass"))
+        return map(crc32, contents, repeat(_CRC_OF_STR))
+    return map(crc32, map(key_bytes, keys))
 
 
 def key_bytes(key: object) -> bytes:

@@ -226,7 +226,7 @@ class KeyBy:
         self, function: Function | None, groups: KeyGroups, errors: OperatorErrors, push: Push
     ) -> None:
         self._function = function
-        self._group_of = groups.__getitem__
+        self._groups = groups
         self._errors = errors
         self._push = push
         self._types: set[type] = set()  # of keys that were accepted
@@ -237,16 +237,27 @@ class KeyBy:
             left = kept(batch, failed)
             batch = Batch(left.values, keys, left.times)
         kinds = kinds_in(batch.keys or [])
-        if not kinds <= KEY_TYPES:
-            # 1.0 == 1, so the cache of key groups alone would take a float for the int it equals.
-            check = self._group_of if kinds <= self._types else self._checked
-            _, failed = call_each(check, batch, self._errors, (batch.keys or (),))
+        if not kinds <= KEY_TYPES and not self._are_known(batch.keys or [], kinds):
+            _, failed = call_each(self._check, batch, self._errors, (batch.keys or (),))
             batch = kept(batch, failed)
         if batch.values:
             self._push(batch)
 
-    def _checked(self, key: Any) -> None:
+    def _are_known(self, keys: list[Any], kinds: set[type]) -> bool:
+        """Whether all have key groups. Types count, because 1.0 == 1: for a key that nobody saw
+        before a float would have the key group of the int that it equals.
+        """
+        if not kinds <= self._types:
+            return False
+        try:
+            self._groups.of(keys)
+        except Exception:  # which one it is, and what is wrong, is seen key by key
+            return False
+        return True
+
+    def _check(self, key: Any) -> None:
         key_bytes(key)
+        self._groups.of((key,))
         self._types.add(type(key))
 
 
