@@ -34,6 +34,7 @@ setup(
         "s3": OBJECTS,
         "gs": OBJECTS,
         "az": OBJECTS,
+        "fast": ["msgspec>=0.19.0"],  # the first with wheels for 3.13
         "postgres": ["psycopg[binary]>=3.2.10"],  # the first with wheels for 3.10 to 3.14
         "test": pins("test"),
         "examples": pins("examples"),

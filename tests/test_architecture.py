@@ -53,7 +53,7 @@ IMPURE_MODULES = {
 }
 HARMLESS_NAMES = {("uuid", "UUID")}  # a type of value that travels; it draws nothing
 CLOCK_READINGS = {"now", "utcnow", "today"}  # of date and datetime
-ONLY_IN = {"msgpack": {"wire"}, "docopt": {"cli"}}
+ONLY_IN = {"msgpack": {"wire"}, "msgspec": {"wire"}, "docopt": {"cli"}}
 RUNS_FOREIGN_CODE = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle"}
 RUNS_FOREIGN_CALLS = {"eval", "exec", "recv_pyobj", "send_pyobj"}
 

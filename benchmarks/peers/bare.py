@@ -124,8 +124,9 @@ class Loop:
 
     def __init__(self, case: Case, held: Held, index: int, link: Link) -> None:
         import msgpack
+        import msgspec
 
-        self._pack, self._unpack = msgpack.packb, msgpack.unpackb
+        self._pack, self._unpack = msgspec.msgpack.encode, msgpack.unpackb  # the faster of each
         self._link = link
         self._held = held
         self.counted = Counted(case)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from msgpack import ExtType, fallback
 
 from zstream.errors import CannotTravel, WireError
+from zstream.wire import values as values_module
 from zstream.wire.values import Registry
 
 
@@ -278,6 +279,16 @@ def test_what_a_slow_writer_writes_is_read(values: list[Any]) -> None:
     packer = fallback.Packer(default=as_big_int, unicode_errors="surrogatepass")
     data = packer.pack(slow_write(values))
     assert spelled(registry().unpack_column(data)) == spelled(values)
+
+
+@given(st.lists(VALUES, max_size=5))
+def test_with_and_without_msgspec_the_same_bytes_are_written(values: list[Any]) -> None:
+    """Workers need not have the same extras, nor one that goes on from what another one wrote."""
+    pytest.importorskip("msgspec")
+    with pytest.MonkeyPatch.context() as patched:
+        fast = registry().pack_column(values)
+        patched.setattr(values_module, "_pack_fast", None)
+        assert registry().pack_column(values) == fast
 
 
 # ---------------------------------------------------------------- rubbish

@@ -42,6 +42,12 @@ from zstream.wire.columns import (
     split_union,
 )
 
+_pack_fast: Callable[[Any], bytes] | None
+try:
+    from msgspec.msgpack import encode as _pack_fast
+except ImportError:  # the extra "fast", which nobody needs
+    _pack_fast = None
+
 LEVELS_MAX = 100  # of nodes, each two deep for msgpack, which stops at 511
 _LEVELS_BEFORE_LOOKING = 4  # what contains itself grows with each level: look early
 _BIG_INT = 1  # msgpack extension type: an int over 64 bits, little-endian, signed
@@ -285,8 +291,18 @@ F = TypeVar("F", ClassForm, EnumForm)
 
 
 def _packed(node: list[Any]) -> bytes:
-    pack = partial(msgpack.packb, node, strict_types=True, default=_pack_big_int)
+    """msgspec writes the same bytes as msgpack in a third of the time. It takes subclasses, sets
+    and more for what they are like: but nothing comes here whose type was not looked at.
+    """
     data: bytes
+    if _pack_fast is not None:
+        try:
+            data = _pack_fast(node)
+        except (OverflowError, UnicodeEncodeError):
+            pass  # big ints and lone surrogates, for which msgpack has a way
+        else:
+            return data
+    pack = partial(msgpack.packb, node, strict_types=True, default=_pack_big_int)
     try:
         data = pack()
     except UnicodeEncodeError:  # lone surrogates: seldom there, and to allow for them costs time
