@@ -2,7 +2,7 @@
 
 A key that comes is appended to its key group's list, and one that goes stays in it as a hole, until
 half of the list are holes. To note a million keys in a dict for each key group took as long as to
-note their states, and half of the memory that the engine has for a key.
+note their states.
 """
 
 from __future__ import annotations
