@@ -53,14 +53,12 @@ class KeyGroups:
         return list(map(self._known.__getitem__, keys))
 
     def _learn(self, keys: Sequence[Any]) -> None:
-        known = self._known
-        new = list(filterfalse(known.__contains__, dict.fromkeys(keys)))
-        if len(known) + len(new) > KEYS_CACHED_MAX:
-            known.clear()
-            new = list(dict.fromkeys(keys))
+        if len(self._known) + len(keys) > KEYS_CACHED_MAX:
+            self._known.clear()
+        new = list(filterfalse(self._known.__contains__, dict.fromkeys(keys)))
         numbers, count = self._numbers, len(self._numbers)
         groups = [numbers[mixed(crc) % count] for crc in _checksums(new)]
-        known.update(zip(new, groups, strict=True))
+        self._known.update(zip(new, groups, strict=True))
 
 
 def mixed(crc: int) -> int:
