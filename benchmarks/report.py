@@ -275,6 +275,8 @@ def _growth(result: dict[str, Any]) -> str:
         )
         for size in result["sizes"]
     ]
+    if len(result["sizes"]) > 1:
+        rows.append(_on_paper(*result["sizes"][-2:]))
     head = (
         "workers",
         "all up after s",
@@ -286,11 +288,35 @@ def _growth(result: dict[str, Any]) -> str:
     )
     return (
         "## Growth\n\nControl messages by the size of the cluster, at rest, with 1,024 key groups. "
-        "Measured on the simulator, with its clock: the same on every machine.\n\n"
+        "Measured on the simulator, with its clock: the same on every machine. On paper: most tell "
+        "how far a link has come, three times a second for each two workers, as barriers of the "
+        "checkpoints pass all links. So what a worker sends grows with the number of the others, "
+        "and what all send while two join with its square.\n\n"
         f"{table(head, rows)}\n"
     )
 
 
+def _on_paper(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, ...]:
+    """A row for PAPER workers, from those of the two largest clusters."""
+    more = (PAPER - one["workers"]) / (other["workers"] - one["workers"])
+
+    def rest(name: str) -> float:
+        small, large = (float(size["rest"][name]) for size in (one, other))
+        return small + (large - small) * more
+
+    joining = other["grow"]["messages"] * (PAPER / other["workers"]) ** 2
+    return (
+        f"{PAPER:,}, on paper",
+        "",
+        f"{rest('messages'):,.0f}",
+        f"{rest('bytes'):,.0f}",
+        f"{rest('leader_messages'):,.0f}",
+        "",
+        f"{joining:,.0f}",
+    )
+
+
+PAPER = 1_000  # workers
 UNITS = {"rate": "as much a second", "cpu_rate": "as much a second of processor time"}
 COSTS = (
     ("start", "start_seconds", "from start to first output"),

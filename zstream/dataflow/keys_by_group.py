@@ -1,8 +1,8 @@
 """Which keys have state here, by key group, in the order in which they came.
 
 A key that comes is appended to its key group's list, and one that goes stays in it as a hole, until
-half of the list are holes. To note a million keys in a dict for each key group took as long as to
-note their states.
+half of the list are holes; if it comes back before, it stands where it stood. To note a million
+keys in a dict for each key group took as long as to note their states.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from zstream.model.ids import KeyGroup
 
-HOLES_MIN = 16  # fewer of them are not worth to make a list anew
+HOLES_MIN = 16  # for fewer of them no list is made anew
 
 
 class KeysByGroup:
