@@ -34,6 +34,7 @@ from zstream.model.ids import (
 )
 from zstream.model.membership import NOTHING_PLACED, Member, RoutingTable
 from zstream.model.records import GenerationOpened
+from zstream.runtime.worker import tune_memory
 from zstream.wire.parts import Part, PartName, open_part
 
 VOTES_A_TURN = 2000
@@ -141,6 +142,7 @@ class Bench:
 def throughput(keys: int, changing: int, seconds: float, rounds: int) -> dict[str, float]:
     """Stretches in turns, on two workers, because tracking does not end once it began."""
     none, each_second = Bench(keys, None, changing), Bench(keys, None, changing)
+    tune_memory()  # as each worker does
     each_second.write_epoch()
     rates: dict[str, list[float]] = {"none": [], "with": []}
     for _ in range(rounds):

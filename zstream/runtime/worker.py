@@ -42,7 +42,7 @@ def run_worker(topology: TopologyValue, options: WorkerOptions) -> int:
     try:
         with ExitStack() as closing:
             loop, telemetry = _compose(topology, options, closing)
-            _tune_memory()
+            tune_memory()
             ended = loop.run()
             if ended.code == 0 and ended.says:
                 telemetry.say("info", "worker_ended", ended.says, {})
@@ -160,7 +160,7 @@ def _allow_many_sockets() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _tune_memory() -> None:
+def tune_memory() -> None:
     """Look for cycles seldom, and not in what never goes away: modules, plan, topology.
 
     Only objects that stay count: what a batch makes and drops has no part in it. While a million
