@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import compress, filterfalse, islice, repeat, starmap
-from operator import is_, not_
+from operator import is_
 from typing import Any
 
 from zstream.dataflow.keys_by_group import KeysByGroup
@@ -32,7 +32,7 @@ from zstream.dataflow.writing import Writing
 from zstream.errors import CannotTravel, InvariantBroken, WireError
 from zstream.model.ids import KeyGroup
 from zstream.model.keys import KeyGroups
-from zstream.wire.columns import PLAIN_TYPES
+from zstream.wire.columns import PLAIN_TYPES, kinds_in
 from zstream.wire.values import Registry
 
 SAMPLED_STATES = 32  # encoded for an estimate of all
@@ -276,12 +276,12 @@ class KeyedState:
                     self._keys.lose(group)
             flags = [state is not None for state in states]
             groups, keys, states = (list(compress(c, flags)) for c in (groups, keys, states))
-        for kind in set(map(type, states)):
+        for kind in kinds_in(states):
             self.note(kind)
-        is_new = list(map(not_, map(self.current.__contains__, keys)))
+        rows = zip(keys, groups, strict=True)
+        new = {key: group for key, group in rows if key not in self.current}  # each once
         self.current.update(zip(keys, states, strict=True))
-        group_of = dict(compress(zip(keys, groups, strict=True), is_new))  # a row may come twice
-        self._keys.add(list(group_of.values()), list(group_of))
+        self._keys.add(list(new.values()), list(new))
 
     def clear(self) -> None:
         """Forget everything."""

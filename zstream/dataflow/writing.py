@@ -50,13 +50,13 @@ class Writing:
         current: Mapping[Any, Any],
         gone: Mapping[int, Collection[Any]],
         keys_of: Callable[[int], list[Any]],
-        groups_of: KeyGroups,
+        key_groups: KeyGroups,
         bases: Iterable[int],
     ) -> None:
         self._frozen = frozen
         self._current = current
         self._keys_of = keys_of
-        self._groups_of = groups_of
+        self._key_groups = key_groups
         self._kept: dict[Any, Any] = {}
         self._noted: dict[Any, Any] = {}
         self._bases = dict.fromkeys(sorted(bases))
@@ -82,7 +82,7 @@ class Writing:
         """These keys, unchanged since the cut, may change now: remember how they were where that
         is still to be written.
         """
-        groups = self._groups_of.of(keys)
+        groups = self._key_groups.of(keys)
         of_bases = list(compress(keys, map(self._bases.__contains__, groups)))
         deque(map(self._noted.setdefault, of_bases, map(self._current.get, of_bases)), maxlen=0)
 
@@ -124,7 +124,7 @@ class Writing:
     def _take_kept(self, count: int) -> Slice:
         rows = [self._kept.popitem() for _ in range(min(count, len(self._kept)))]
         keys = [key for key, _ in rows]
-        return Slice(self._groups_of.of(keys), None, keys, [state for _, state in rows])
+        return Slice(self._key_groups.of(keys), None, keys, [state for _, state in rows])
 
     def _take_bases(self, count: int) -> Slice:
         """Group by group, of the keys that are there now those that were there at the cut."""

@@ -294,15 +294,13 @@ def _packed(node: list[Any]) -> bytes:
     """msgspec writes the same bytes as msgpack in a third of the time. It takes subclasses, sets
     and more for what they are like: but nothing comes here whose type was not looked at.
     """
-    data: bytes
     if _pack_fast is not None:
         try:
-            data = _pack_fast(node)
+            return _pack_fast(node)
         except (OverflowError, UnicodeEncodeError):
             pass  # big ints and lone surrogates, for which msgpack has a way
-        else:
-            return data
     pack = partial(msgpack.packb, node, strict_types=True, default=_pack_big_int)
+    data: bytes
     try:
         data = pack()
     except UnicodeEncodeError:  # lone surrogates: seldom there, and to allow for them costs time

@@ -257,7 +257,7 @@ class KeyBy:
 
     def _check(self, key: Any) -> None:
         key_bytes(key)
-        self._groups.of((key,))
+        self._groups.of((key,))  # its __hash__ may be the user's code
         self._types.add(type(key))
 
 
